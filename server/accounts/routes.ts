@@ -1,0 +1,41 @@
+/** What clients ask about a token: token-status, the current user, the public signing key. */
+import { Router } from 'express'
+
+import { notFound } from '../failure.ts'
+import { actorOf, bearerToken } from '../http/actor.ts'
+import { requireAccount } from './permissions.ts'
+import type { SigningKey } from './signing-key.ts'
+import type { Tokens } from './tokens.ts'
+
+export function accountRoutes(tokens: Tokens, key: SigningKey): Router {
+  const router = Router()
+
+  // 404 is the one status that clients turn into "Invalid Credentials" (protocol.md 2.1).
+  router.get('/v1/token-status', (req, res) => {
+    if (actorOf(req).kind !== 'account') {
+      throw notFound(
+        'token',
+        'This is not a live access token: get one with get_singularity_token.',
+      )
+    }
+    res.status(200).end()
+  })
+
+  // Harbor's form, without envelope. The secret is the password for the OCI registry: the very
+  // token, so that revoking it ends both (protocol.md 3).
+  router.get('/v1/rbac/users/current', async (req, res) => {
+    const account = await tokens.accountOf(requireAccount(actorOf(req)))
+    res.set('Cache-Control', 'no-store').json({
+      username: account.name,
+      email: account.email,
+      realname: account.fullName,
+      oidc_user_meta: { secret: bearerToken(req) ?? '' },
+    })
+  })
+
+  router.get('/v1/keys/public', (_req, res) => {
+    res.json({ keys: [key.publicJwk] })
+  })
+
+  return router
+}

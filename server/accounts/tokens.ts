@@ -1,0 +1,158 @@
+/**
+ * Access tokens: RS256 JWTs, because the stock enterprise plugin reads `sub` out of them and clients
+ * take files of 200 to 4096 characters only. What makes one valid is the live row with its SHA-256:
+ * revocation and expiry act with the next request, on every process, and neither a new signing key
+ * nor a new host name ends a token.
+ */
+import { createHash } from 'node:crypto'
+
+import { SignJWT } from 'jose'
+
+import { sql } from '../database.ts'
+import type { Database, Db } from '../database.ts'
+import { Failure, notFound } from '../failure.ts'
+import { newId } from '../identifiers.ts'
+import { findAccountById } from './accounts.ts'
+import type { AccountRow } from './accounts.ts'
+import type { AccountActor } from './actor.ts'
+import { audit } from './audit.ts'
+import type { SigningKey } from './signing-key.ts'
+
+export interface TokenRow {
+  readonly id: string
+  readonly label: string
+  readonly issuedAt: Date
+  readonly expiresAt: Date
+  readonly revokedAt: Date | null
+  readonly lastUsedAt: Date | null
+  readonly lastUsedFrom: string | null
+}
+
+export interface IssuedToken {
+  readonly token: string
+  readonly id: string
+  readonly expiresAt: Date
+}
+
+export interface TokensOptions {
+  readonly key: SigningKey
+  /** The site's address, as `iss`. */
+  readonly issuer: string
+  readonly validDays: number
+  readonly perAccount: number
+}
+
+const maxLabel = 200
+const maxTokenLength = 4096
+
+export class Tokens {
+  readonly #database: Database
+  readonly #options: TokensOptions
+
+  constructor(database: Database, options: TokensOptions) {
+    this.#database = database
+    this.#options = options
+  }
+
+  /** The token is in the answer and nowhere else. */
+  async issue(account: AccountActor, label: string): Promise<IssuedToken> {
+    const { key, issuer, validDays, perAccount } = this.#options
+    const id = newId()
+    const issuedAt = Math.floor(Date.now() / 1000)
+    const expiresAt = issuedAt + validDays * 86_400
+    const token = await new SignJWT({ username: account.name })
+      .setProtectedHeader({ alg: 'RS256', kid: key.kid, typ: 'JWT' })
+      .setJti(id)
+      .setSubject(account.accountId)
+      .setIssuer(issuer)
+      .setIssuedAt(issuedAt)
+      .setExpirationTime(expiresAt)
+      .sign(key.privateKey)
+    await this.#database.transaction(async (tx) => {
+      await tx.query(sql`select 1 from accounts where id = ${account.accountId} for update`)
+      const live = await this.#live(tx, account.accountId)
+      if (live.length >= perAccount) {
+        throw new Failure(
+          'conflict',
+          'token',
+          `You have ${live.length} live tokens, and ${perAccount} is the limit: revoke one that you do not use any more.`,
+        )
+      }
+      await tx.query(sql`
+        insert into tokens (id, account_id, hash, label, issued_at, expires_at)
+        values (${id}, ${account.accountId}, ${hashOf(token)}, ${label.slice(0, maxLabel)},
+          to_timestamp(${issuedAt}), to_timestamp(${expiresAt}))`)
+      await audit(tx, account, { action: 'token.issue', target: id, details: { label } })
+    })
+    return { token, id, expiresAt: new Date(expiresAt * 1000) }
+  }
+
+  /** The account behind a token, or undefined unless the token is live right now. */
+  async authenticate(token: string, address: string): Promise<AccountActor | undefined> {
+    if (token.length > maxTokenLength) return undefined
+    const [row] = await this.#database.query<{
+      id: string
+      accountId: string
+      name: string
+      isAdmin: boolean
+      stale: boolean
+    }>(sql`
+      select t.id, a.id as "accountId", a.name, a.is_admin as "isAdmin",
+        t.last_used_at is null or t.last_used_at < now() - interval '5 minutes' as "stale"
+      from tokens t join accounts a on a.id = t.account_id
+      where t.hash = ${hashOf(token)} and t.revoked_at is null and t.expires_at > now()
+        and a.disabled_at is null`)
+    if (row === undefined) return undefined
+    if (row.stale) {
+      await this.#database.query(sql`
+        update tokens set last_used_at = now(), last_used_from = ${address} where id = ${row.id}`)
+    }
+    const { accountId, name, isAdmin, id } = row
+    return { kind: 'account', accountId, name, isAdmin, tokenId: id, address }
+  }
+
+  /** Live tokens of the account; with `all`, also those that were revoked or have expired. */
+  async list(account: AccountActor, options: { all?: boolean } = {}): Promise<TokenRow[]> {
+    return options.all === true
+      ? await this.#every(this.#database, account.accountId)
+      : await this.#live(this.#database, account.accountId)
+  }
+
+  /** The owner revokes his own, an administrator anybody's. Revoking twice succeeds. */
+  async revoke(account: AccountActor, id: string): Promise<void> {
+    await this.#database.transaction(async (tx) => {
+      const [row] = await tx.query<{ wasLive: boolean }>(sql`
+        update tokens t set revoked_at = coalesce(t.revoked_at, now())
+        from (select id, revoked_at is null as live from tokens where id = ${id} for update) before
+        where t.id = before.id and (t.account_id = ${account.accountId} or ${account.isAdmin})
+        returning before.live as "wasLive"`)
+      if (row === undefined)
+        throw notFound('token', `You have no token with the ID ${id.slice(0, 24)}.`)
+      if (row.wasLive) await audit(tx, account, { action: 'token.revoke', target: id })
+    })
+  }
+
+  /** The account that a request speaks for, with what /v1/rbac/users/current shows of it. */
+  async accountOf(actor: AccountActor): Promise<AccountRow> {
+    const account = await findAccountById(this.#database, actor.accountId)
+    if (account === undefined) throw notFound('account', 'The account does not exist any more.')
+    return account
+  }
+
+  async #live(db: Db, accountId: string): Promise<TokenRow[]> {
+    const rows = await this.#every(db, accountId)
+    const now = new Date()
+    return rows.filter((row) => row.revokedAt === null && row.expiresAt > now)
+  }
+
+  async #every(db: Db, accountId: string): Promise<TokenRow[]> {
+    return await db.query<TokenRow>(sql`
+      select id, label, issued_at as "issuedAt", expires_at as "expiresAt",
+        revoked_at as "revokedAt", last_used_at as "lastUsedAt", last_used_from as "lastUsedFrom"
+      from tokens where account_id = ${accountId} order by issued_at, id`)
+  }
+}
+
+function hashOf(token: string): Buffer {
+  return createHash('sha256').update(token).digest()
+}

@@ -1,0 +1,89 @@
+/** The one list of middleware and routers, read from top to bottom. */
+import express from 'express'
+import type { Express, RequestHandler } from 'express'
+import helmet from 'helmet'
+
+import { accountRoutes } from './accounts/routes.ts'
+import { tokenRoutes } from './api/token-routes.ts'
+import type { Appliance } from './appliance.ts'
+import { discoveryRoutes } from './discovery/routes.ts'
+import { notFound } from './failure.ts'
+import { identify, signedInOnly } from './http/actor.ts'
+import { drainUnread } from './http/body.ts'
+import { jsonErrors } from './http/problem.ts'
+import { logRequests } from './http/request-log.ts'
+import { libraryRoutes } from './library/routes.ts'
+import { libraryTransferRoutes } from './library/transfer-routes.ts'
+import { transferRoutes } from './transfer/routes.ts'
+import { pageRoutes } from './ui/routes.tsx'
+
+/** What can be read without a token, unless the site says otherwise. */
+const readable =
+  /^\/(?:v1\/(?:entities|collections|containers|images|imagefile|tags|search)|v2\/tags|library)(?:\/|$)/
+
+export function createApp(appliance: Appliance): Express {
+  const { config, log, registry, uploads, tokens, capabilities, signingKey } = appliance
+  const defaults = {
+    entity: config.library.defaultEntity,
+    collection: config.library.defaultCollection,
+  }
+  const app = express()
+  app.disable('x-powered-by')
+  app.disable('etag')
+  app.set('query parser', 'simple')
+  app.set('trust proxy', 'loopback')
+
+  app.use(logRequests(log))
+  app.use(drainUnread())
+  app.use(collapseLeadingSlashes)
+  app.use(securityHeaders())
+  app.use(transferRoutes({ registry, uploads, capabilities, log }))
+  app.use(identify(tokens))
+  app.use(discoveryRoutes(config, appliance.ready))
+  app.use(accountRoutes(tokens, signingKey))
+  app.use(tokenRoutes(tokens, appliance.signIn))
+  if (!config.access.anonymousPull) app.use(readable, signedInOnly())
+  app.use(libraryRoutes(registry, defaults))
+  app.use(
+    libraryTransferRoutes({
+      registry,
+      uploads,
+      capabilities,
+      libraryUrl: config.services.library,
+      defaults,
+      redirectFromBytes: config.library.redirectFromBytes,
+    }),
+  )
+  app.use(pageRoutes(config, registry))
+  app.use(() => {
+    throw notFound('request', 'There is nothing at this address.')
+  })
+  app.use(jsonErrors(log))
+  return app
+}
+
+/** An address that was configured with a trailing slash reaches us as `//version`. */
+const collapseLeadingSlashes: RequestHandler = (req, _res, next) => {
+  if (req.url.startsWith('//')) req.url = req.url.replace(/^\/+/, '/')
+  next()
+}
+
+function securityHeaders(): RequestHandler {
+  return helmet({
+    contentSecurityPolicy: {
+      useDefaults: false,
+      directives: {
+        defaultSrc: ["'none'"],
+        styleSrc: ["'self'"],
+        scriptSrc: ["'self'"],
+        imgSrc: ["'self'", 'data:'],
+        connectSrc: ["'self'"],
+        baseUri: ["'none'"],
+        formAction: ["'self'"],
+        frameAncestors: ["'none'"],
+      },
+    },
+    // The proxy that holds the certificate says so; on plain http it would be ignored anyway.
+    strictTransportSecurity: false,
+  })
+}

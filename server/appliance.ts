@@ -1,0 +1,128 @@
+/** The only wiring: the server, the administrator's commands and the tests open the same parts. */
+import { randomBytes } from 'node:crypto'
+import { join } from 'node:path'
+
+import { signIn } from './accounts/accounts.ts'
+import type { AccountActor } from './accounts/actor.ts'
+import { openSigningKey } from './accounts/signing-key.ts'
+import type { SigningKey } from './accounts/signing-key.ts'
+import { Tokens } from './accounts/tokens.ts'
+import { Capabilities } from './capability.ts'
+import type { Config } from './config.ts'
+import { BlobStore } from './content/blob-store.ts'
+import { Registry } from './content/registry.ts'
+import { sweep } from './content/sweep.ts'
+import type { SweepResult } from './content/sweep.ts'
+import { Uploads } from './content/uploads.ts'
+import { openDatabase, sql } from './database.ts'
+import type { Database, DatabaseAddress } from './database.ts'
+import { makeDataDirectory, openEmbeddedPostgres } from './embedded-postgres.ts'
+import type { Log } from './log.ts'
+import { migrate } from './migrate.ts'
+import { readOrMakeSecret } from './secret-file.ts'
+
+export interface Appliance {
+  readonly config: Config
+  readonly log: Log
+  readonly database: Database
+  readonly registry: Registry
+  readonly uploads: Uploads
+  readonly tokens: Tokens
+  readonly signingKey: SigningKey
+  readonly capabilities: Capabilities
+  /** Checks a name and a password. A site's directory or portal takes the place of the local file. */
+  readonly signIn: (
+    name: string,
+    password: string,
+    address: string,
+  ) => Promise<AccountActor | undefined>
+  readonly sweep: () => Promise<SweepResult>
+  /** Whether the database and the store answer. */
+  readonly ready: () => Promise<boolean>
+  readonly close: () => Promise<void>
+}
+
+export async function openAppliance(config: Config, log: Log): Promise<Appliance> {
+  makeDataDirectory(config.dataDir)
+  const server = await openDatabaseServer(config, log)
+  try {
+    const database = openDatabase(server.address, log)
+    try {
+      return await assemble(config, log, database, server.leave)
+    } catch (error) {
+      await database.close()
+      throw error
+    }
+  } catch (error) {
+    await server.leave()
+    throw error
+  }
+}
+
+async function openDatabaseServer(
+  config: Config,
+  log: Log,
+): Promise<{ address: DatabaseAddress; leave: () => Promise<void> }> {
+  if (config.database === undefined) {
+    return await openEmbeddedPostgres(join(config.dataDir, 'postgres'), log)
+  }
+  const { url, password } = config.database
+  const address = password === undefined ? { url } : { url, password: password.reveal() }
+  return { address, leave: async () => {} }
+}
+
+async function assemble(
+  config: Config,
+  log: Log,
+  database: Database,
+  leave: () => Promise<void>,
+): Promise<Appliance> {
+  const applied = await migrate(database)
+  if (applied.length > 0) log.info({ 'migrations.applied': applied }, 'the database was migrated')
+  const blobs = await BlobStore.open(join(config.dataDir, 'store'), database)
+  const signingKey = await openSigningKey(join(config.dataDir, 'secrets/token-signing-key.pem'))
+  const capabilityKey = await readOrMakeSecret(join(config.dataDir, 'secrets/capability-key'), () =>
+    randomBytes(32).toString('hex'),
+  )
+  const defaultQuotaBytes = config.quotaBytes
+  const registry = new Registry(database, blobs, { defaultQuotaBytes })
+  const uploads = new Uploads(database, blobs, registry, {
+    defaultQuotaBytes,
+    maxImageBytes: config.library.maxImageBytes,
+    partBytes: config.library.partBytes,
+    keepFreeBytes: config.storage.keepFreeBytes,
+    expireHours: config.uploads.expireHours,
+  })
+  const tokens = new Tokens(database, {
+    key: signingKey,
+    issuer: config.publicUrl,
+    validDays: config.tokens.validDays,
+    perAccount: config.tokens.perAccount,
+  })
+  return {
+    config,
+    log,
+    database,
+    registry,
+    uploads,
+    tokens,
+    signingKey,
+    capabilities: new Capabilities(Buffer.from(capabilityKey, 'hex')),
+    signIn: async (name, password, address) => await signIn(database, name, password, address),
+    sweep: async () =>
+      await sweep({ database, blobs, uploads, graceHours: config.storage.graceHours }),
+    ready: async () => {
+      try {
+        await Promise.all([database.query(sql`select 1`), blobs.freeBytes()])
+        return true
+      } catch (error) {
+        log.warn({ err: error }, 'not ready')
+        return false
+      }
+    },
+    close: async () => {
+      await database.close()
+      await leave()
+    },
+  }
+}

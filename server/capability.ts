@@ -1,0 +1,76 @@
+/**
+ * Capability URLs: `/dl/<payload>.<mac>` and `/ul/<payload>.<mac>`. Clients send no credential to
+ * them (or one of another service), so the address itself is the right: to one object, with one
+ * method, until a fixed time. The key is the host's own; nothing is stored for them.
+ */
+import { createHmac, timingSafeEqual } from 'node:crypto'
+
+import { z } from 'zod'
+
+const download = z.strictObject({
+  /** sha256:<hex> */
+  digest: z.string(),
+  size: z.number(),
+  /** Unix seconds. */
+  exp: z.number(),
+})
+
+const upload = z.strictObject({
+  upload: z.string(),
+  /** 0: the whole file. */
+  part: z.number(),
+  exp: z.number(),
+})
+
+export type Download = Omit<z.infer<typeof download>, 'exp'>
+export type Upload = Omit<z.infer<typeof upload>, 'exp'>
+
+const lifetimeSeconds = 6 * 3600
+
+export class Capabilities {
+  readonly #key: Buffer
+
+  constructor(key: Buffer) {
+    this.#key = key
+  }
+
+  downloadPath(what: Download): string {
+    return `/dl/${this.#seal('dl', what)}`
+  }
+
+  uploadPath(what: Upload): string {
+    return `/ul/${this.#seal('ul', what)}`
+  }
+
+  /** What the path gives a right to; undefined when it is forged, altered, or over. */
+  openDownload(sealed: string): Download | undefined {
+    return this.#open('dl', sealed, download)
+  }
+
+  openUpload(sealed: string): Upload | undefined {
+    return this.#open('ul', sealed, upload)
+  }
+
+  #seal(method: string, what: object): string {
+    const exp = Math.floor(Date.now() / 1000) + lifetimeSeconds
+    const payload = Buffer.from(JSON.stringify({ ...what, exp })).toString('base64url')
+    return `${payload}.${this.#mac(method, payload).toString('base64url')}`
+  }
+
+  #open<What extends { exp: number }>(
+    method: string,
+    sealed: string,
+    schema: z.ZodType<What>,
+  ): What | undefined {
+    const [payload = '', mac = ''] = sealed.split('.')
+    const expected = this.#mac(method, payload)
+    const given = Buffer.from(mac, 'base64url')
+    if (given.length !== expected.length || !timingSafeEqual(given, expected)) return undefined
+    const what = schema.parse(JSON.parse(Buffer.from(payload, 'base64url').toString()))
+    return what.exp > Date.now() / 1000 ? what : undefined
+  }
+
+  #mac(method: string, payload: string): Buffer {
+    return createHmac('sha256', this.#key).update(`${method}:${payload}`).digest()
+  }
+}

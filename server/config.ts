@@ -1,0 +1,272 @@
+/**
+ * The configuration: one TOML file, three environment variables for quick starts, defaults for
+ * everything. This file is the only reader of the environment. Every mistake is reported at once,
+ * with its place; nothing listens before the configuration is known to be right.
+ */
+import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
+
+import { parse as parseToml, TomlError } from 'smol-toml'
+import { z } from 'zod'
+
+const units = { B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 } as const
+
+/** Bytes, as a whole number or as a text such as "100 GiB". */
+const bytes = z.union([z.number().int().nonnegative(), z.string()]).transform((value, context) => {
+  if (typeof value === 'number') return value
+  const match = /^(\d{1,15}(?:\.\d{1,6})?) ?(B|KiB|MiB|GiB|TiB)$/.exec(value)
+  const size = match ? Math.floor(Number(match[1]) * units[match[2] as keyof typeof units]) : NaN
+  if (Number.isSafeInteger(size)) return size
+  context.addIssue({ code: 'custom', message: 'expected a size such as "100 GiB"' })
+  return z.NEVER
+})
+
+/** An origin that is printed into replies: scheme and host, no trailing slash. */
+const address = z.url({ protocol: /^https?$/ }).transform((value) => value.replace(/\/+$/, ''))
+
+const listen = z.string().transform((value, context) => {
+  const match = /^(?:(\[[0-9a-fA-F:]+\]|[^:[\]]+):)?(\d{1,5})$/.exec(value)
+  const port = Number(match?.[2])
+  if (match && port <= 65535) {
+    return { host: (match[1] ?? '127.0.0.1').replace(/^\[|\]$/g, ''), port }
+  }
+  context.addIssue({ code: 'custom', message: 'expected host:port, for example 127.0.0.1:5080' })
+  return z.NEVER
+})
+
+const pathSegment = z.string().regex(/^[a-z0-9]+(?:[._-][a-z0-9]+)*$/, 'expected a library name')
+
+const schema = z.strictObject({
+  /** Where Berth keeps everything: blobs, uploads, keys and, without [database], PostgreSQL. */
+  data_dir: z.string().min(1).default('./data'),
+  /** Address of the one listener. A proxy with TLS stands before it on a site. */
+  listen: listen.default({ host: '127.0.0.1', port: 5080 }),
+  /** The origin that clients use; it is printed into every reply that names an address. */
+  public_url: address.optional(),
+  site: z
+    .strictObject({
+      /** Shown in prompts and on pages: "<name> portal password :". */
+      name: z.string().min(1).max(64).default('Berth'),
+    })
+    .prefault({}),
+  /** A host name of its own for a service, as it appears in the discovery document. */
+  services: z
+    .strictObject({
+      library: address.optional(),
+      registry: address.optional(),
+      keystore: address.optional(),
+      token: address.optional(),
+      consent: address.optional(),
+      builder: address.optional(),
+      builder_manager: address.optional(),
+    })
+    .prefault({}),
+  database: z
+    .strictObject({
+      /** postgres://… of the site's own server. The password comes from password_file. */
+      url: z.url({ protocol: /^postgres(ql)?$/ }),
+      password_file: z.string().optional(),
+    })
+    .optional(),
+  access: z
+    .strictObject({
+      /** Whether public images can be pulled, listed and searched without a token. */
+      anonymous_pull: z.boolean().default(true),
+    })
+    .prefault({}),
+  tokens: z
+    .strictObject({
+      valid_days: z.number().int().min(1).max(366).default(365),
+      per_account: z.number().int().min(1).max(1000).default(20),
+    })
+    .prefault({}),
+  quota: z
+    .strictObject({
+      /** What one entity may store when nothing else was set for it. */
+      default: bytes.default(100 * units.GiB),
+    })
+    .prefault({}),
+  library: z
+    .strictObject({
+      /** What one- and two-part names stand for: <default_entity>/<default_collection>/name. */
+      default_entity: pathSegment.default('library'),
+      default_collection: pathSegment.default('default'),
+      /** Larger downloads are answered by a redirect that the client follows in parallel ranges. */
+      redirect_from: bytes.default(64 * units.MiB),
+      /** Size of one part of a multipart upload. */
+      part_size: bytes.default(64 * units.MiB),
+      /** The largest image that is taken at all. */
+      max_image: bytes.default(units.TiB),
+    })
+    .prefault({}),
+  uploads: z
+    .strictObject({
+      /** An upload that has been quiet for this long is ended and its bytes are given back. */
+      expire_hours: z.number().positive().max(168).default(24),
+      /** A connection on which nothing moves for this long is closed. */
+      idle_seconds: z.number().positive().max(3600).default(60),
+    })
+    .prefault({}),
+  storage: z
+    .strictObject({
+      /** New uploads are refused when they would leave less than this free on the disk. */
+      keep_free: bytes.default(units.GiB),
+      /** Bytes of a deleted image stay on disk this long, so that running downloads end well. */
+      grace_hours: z.number().min(0).max(720).default(24),
+    })
+    .prefault({}),
+  log: z
+    .strictObject({
+      level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
+    })
+    .prefault({}),
+})
+
+type Settings = z.infer<typeof schema>
+
+export interface Config {
+  readonly dataDir: string
+  readonly listen: { readonly host: string; readonly port: number }
+  readonly publicUrl: string
+  readonly siteName: string
+  readonly services: {
+    readonly library: string
+    readonly registry: string
+    readonly keystore: string
+    readonly token: string
+    readonly consent: string
+    readonly builder: string
+    readonly builderManager: string
+  }
+  readonly database: { readonly url: string; readonly password: Secret | undefined } | undefined
+  readonly access: { readonly anonymousPull: boolean }
+  readonly tokens: { readonly validDays: number; readonly perAccount: number }
+  readonly quotaBytes: number
+  readonly library: {
+    readonly defaultEntity: string
+    readonly defaultCollection: string
+    readonly redirectFromBytes: number
+    readonly partBytes: number
+    readonly maxImageBytes: number
+  }
+  readonly uploads: { readonly expireHours: number; readonly idleSeconds: number }
+  readonly storage: { readonly keepFreeBytes: number; readonly graceHours: number }
+  readonly log: { readonly level: Settings['log']['level'] }
+}
+
+/** A value that prints as [redacted] wherever it ends up; `reveal` is the only way to it. */
+export class Secret {
+  readonly #value: string
+  constructor(value: string) {
+    this.#value = value
+  }
+  reveal(): string {
+    return this.#value
+  }
+  toString(): string {
+    return '[redacted]'
+  }
+  toJSON(): string {
+    return '[redacted]'
+  }
+}
+
+/** All mistakes of a configuration, one line each; the caller prints them and exits with 2. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError'
+  readonly mistakes: readonly string[]
+  constructor(mistakes: readonly string[]) {
+    super(mistakes.join('\n'))
+    this.mistakes = mistakes
+  }
+}
+
+const defaultFile = '/etc/berth/berth.toml'
+
+/** Reads `$BERTH_CONFIG` or /etc/berth/berth.toml (which may be absent) and the overrides. */
+export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
+  const file = env['BERTH_CONFIG'] ?? defaultFile
+  const settings: Record<string, unknown> = parseFile(
+    file,
+    readText(file, env['BERTH_CONFIG'] === undefined),
+  )
+  if (env['BERTH_DATA_DIR'] !== undefined) settings['data_dir'] = env['BERTH_DATA_DIR']
+  if (env['BERTH_LISTEN'] !== undefined) settings['listen'] = env['BERTH_LISTEN']
+  if (env['BERTH_PUBLIC_URL'] !== undefined) settings['public_url'] = env['BERTH_PUBLIC_URL']
+  return makeConfig(settings, file)
+}
+
+/** Validates settings as they stand in the file and derives the rest; tests call it directly. */
+export function makeConfig(settings: unknown, place = 'configuration'): Config {
+  const parsed = schema.safeParse(settings)
+  if (!parsed.success) {
+    throw new ConfigError(parsed.error.issues.flatMap((issue) => describe(issue, place)))
+  }
+  const { data } = parsed
+  const publicUrl = data.public_url ?? `http://localhost:${data.listen.port}`
+  return Object.freeze({
+    dataDir: resolve(data.data_dir),
+    listen: data.listen,
+    publicUrl,
+    siteName: data.site.name,
+    services: {
+      library: data.services.library ?? publicUrl,
+      registry: data.services.registry ?? publicUrl,
+      keystore: data.services.keystore ?? publicUrl,
+      token: data.services.token ?? publicUrl,
+      consent: data.services.consent ?? publicUrl,
+      builder: data.services.builder ?? publicUrl,
+      builderManager: data.services.builder_manager ?? data.services.builder ?? publicUrl,
+    },
+    database: data.database && {
+      url: data.database.url,
+      password:
+        data.database.password_file === undefined
+          ? undefined
+          : new Secret(readSecret(data.database.password_file)),
+    },
+    access: { anonymousPull: data.access.anonymous_pull },
+    tokens: { validDays: data.tokens.valid_days, perAccount: data.tokens.per_account },
+    quotaBytes: data.quota.default,
+    library: {
+      defaultEntity: data.library.default_entity,
+      defaultCollection: data.library.default_collection,
+      redirectFromBytes: data.library.redirect_from,
+      partBytes: data.library.part_size,
+      maxImageBytes: data.library.max_image,
+    },
+    uploads: { expireHours: data.uploads.expire_hours, idleSeconds: data.uploads.idle_seconds },
+    storage: { keepFreeBytes: data.storage.keep_free, graceHours: data.storage.grace_hours },
+    log: { level: data.log.level },
+  })
+}
+
+function describe(issue: z.core.$ZodIssue, place: string): string[] {
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.map((key) => `${place}: ${[...issue.path, key].join('.')}: unknown key`)
+  }
+  return [`${place}: ${issue.path.join('.') || '(top level)'}: ${issue.message}`]
+}
+
+function readText(file: string, mayBeAbsent: boolean): string {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch (error) {
+    if (mayBeAbsent && (error as NodeJS.ErrnoException).code === 'ENOENT') return ''
+    throw new ConfigError([`${file}: cannot be read: ${(error as Error).message}`])
+  }
+}
+
+function parseFile(file: string, text: string): Record<string, unknown> {
+  try {
+    return parseToml(text)
+  } catch (error) {
+    if (!(error instanceof TomlError)) throw error
+    const what = error.message.split('\n', 1)[0]
+    throw new ConfigError([`${file}:${error.line}:${error.column}: ${what}`])
+  }
+}
+
+function readSecret(file: string): string {
+  return readText(file, false).trimEnd()
+}

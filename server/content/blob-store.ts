@@ -1,0 +1,172 @@
+/**
+ * The files below the content model. Layout:
+ *
+ *   store.json                        { "storeId": …, "layout": 1 }, the twin of the row in `store`
+ *   blobs/sha256/<2 hex>/<64 hex>     a blob; its name is its content's SHA-256
+ *   incoming/<upload id>              bytes of an upload that has not ended
+ *
+ * How a blob becomes safe: written to `incoming`, hashed on the way, fdatasync, rename, fsync of the
+ * directory, and only then the row. A crash at any point leaves a file without a row at most, which
+ * the sweep removes.
+ */
+import { constants } from 'node:fs'
+import { mkdir, open, readdir, readFile, rename, stat, statfs, unlink } from 'node:fs/promises'
+import type { FileHandle } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+
+import { sql } from '../database.ts'
+import type { Database } from '../database.ts'
+import { Failure } from '../failure.ts'
+import { newStoreId } from '../identifiers.ts'
+import { digestOfHex, hexOf } from './names.ts'
+import type { Digest } from './names.ts'
+
+const layoutVersion = 1
+
+export class BlobStore {
+  readonly #directory: string
+
+  private constructor(directory: string) {
+    this.#directory = directory
+  }
+
+  /**
+   * Opens the store and refuses one that does not belong to the database: an unmounted disk looks
+   * like an empty directory, and serving from it would look like losing everything.
+   */
+  static async open(directory: string, database: Database): Promise<BlobStore> {
+    const [row] = await database.query<{ id: string }>(sql`select id from store`)
+    const marker = await readMarker(join(directory, 'store.json'))
+    if (row === undefined && (marker === undefined || (await isEmpty(directory)))) {
+      await create(directory, database)
+    } else if (row?.id !== marker) {
+      throw foreignStore(directory, row?.id, marker)
+    }
+    return new BlobStore(directory)
+  }
+
+  pathOf(digest: Digest): string {
+    const hex = hexOf(digest)
+    return join(this.#directory, 'blobs/sha256', hex.slice(0, 2), hex)
+  }
+
+  incomingPath(uploadId: string): string {
+    return join(this.#directory, 'incoming', uploadId)
+  }
+
+  async openIncoming(uploadId: string): Promise<FileHandle> {
+    // Not truncated: the parts of a multipart upload are written into one file, each in its place.
+    return await open(this.incomingPath(uploadId), constants.O_RDWR | constants.O_CREAT, 0o600)
+  }
+
+  /** Moves a flushed incoming file to its place. The caller commits the row afterwards. */
+  async admit(uploadId: string, digest: Digest): Promise<void> {
+    const target = this.pathOf(digest)
+    await rename(this.incomingPath(uploadId), target)
+    await syncDirectory(dirname(target))
+  }
+
+  /** Opens a blob for reading; a wrong length means a damaged store and is never served. */
+  async openBlob(digest: Digest, size: number): Promise<FileHandle> {
+    const file = await open(this.pathOf(digest), 'r')
+    const found = await file.stat()
+    if (found.size === size) return file
+    await file.close()
+    throw new Error(`blob ${digest} has ${found.size} bytes on disk instead of ${size}`)
+  }
+
+  async removeBlob(digest: Digest): Promise<void> {
+    await remove(this.pathOf(digest))
+    await syncDirectory(dirname(this.pathOf(digest)))
+  }
+
+  async removeIncoming(uploadId: string): Promise<void> {
+    await remove(this.incomingPath(uploadId))
+  }
+
+  async listIncoming(): Promise<string[]> {
+    return await readdir(join(this.#directory, 'incoming'))
+  }
+
+  /** Digests of the files that were last changed before `before`. */
+  async *listBlobs(before: Date): AsyncGenerator<Digest> {
+    const root = join(this.#directory, 'blobs/sha256')
+    for (const prefix of await readdir(root)) {
+      for (const name of await readdir(join(root, prefix))) {
+        if (!/^[0-9a-f]{64}$/.test(name)) continue
+        const found = await stat(join(root, prefix, name)).catch(() => undefined)
+        if (found && found.ctime < before) yield digestOfHex(name)
+      }
+    }
+  }
+
+  async freeBytes(): Promise<number> {
+    const { bavail, bsize } = await statfs(this.#directory)
+    return bavail * bsize
+  }
+}
+
+async function create(directory: string, database: Database): Promise<void> {
+  await mkdir(join(directory, 'incoming'), { recursive: true, mode: 0o700 })
+  // All 256 directories beforehand: a new directory entry would have to be flushed for each blob.
+  for (let prefix = 0; prefix < 256; prefix += 1) {
+    const name = prefix.toString(16).padStart(2, '0')
+    await mkdir(join(directory, 'blobs/sha256', name), { recursive: true, mode: 0o700 })
+  }
+  await syncDirectory(join(directory, 'blobs/sha256'))
+  await syncDirectory(join(directory, 'blobs'))
+  const id = newStoreId()
+  // A crash before the commit leaves a marker without a row and an empty store: made again.
+  await database.transaction(async (tx) => {
+    await tx.query(sql`insert into store (id) values (${id})`)
+    const marker = await open(join(directory, 'store.json.new'), 'w', 0o600)
+    await marker.writeFile(`${JSON.stringify({ storeId: id, layout: layoutVersion })}\n`)
+    await marker.sync()
+    await marker.close()
+    await rename(join(directory, 'store.json.new'), join(directory, 'store.json'))
+    await syncDirectory(directory)
+  })
+}
+
+async function isEmpty(directory: string): Promise<boolean> {
+  const root = join(directory, 'blobs/sha256')
+  for (const prefix of await readdir(root)) {
+    if ((await readdir(join(root, prefix))).length > 0) return false
+  }
+  return true
+}
+
+async function readMarker(file: string): Promise<string | undefined> {
+  try {
+    const marker = JSON.parse(await readFile(file, 'utf8')) as { storeId?: unknown }
+    return String(marker.storeId)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
+  }
+}
+
+function foreignStore(directory: string, row: string | undefined, marker: string | undefined) {
+  return new Failure(
+    'conflict',
+    'storage',
+    marker === undefined
+      ? `The database belongs to a store of images (${row}) that is not in ${directory}: is the disk mounted?`
+      : `The store of images in ${directory} (${marker}) does not belong to this database (${row ?? 'which is new'}).`,
+  )
+}
+
+async function syncDirectory(directory: string): Promise<void> {
+  const handle = await open(directory, 'r')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+}
+
+async function remove(path: string): Promise<void> {
+  await unlink(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT') throw error
+  })
+}

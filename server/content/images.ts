@@ -1,0 +1,190 @@
+/** SIF images of repositories: rows and SQL. An image is there once it has a manifest. */
+import { sql } from '../database.ts'
+import type { Db } from '../database.ts'
+import type { SifFacts } from '../sif/inspect.ts'
+import type { Digest, RepositoryPath, Tag } from './names.ts'
+import type { ComposedManifest } from './sif-manifest.ts'
+
+export interface ImageRow {
+  readonly repositoryId: number
+  readonly path: RepositoryPath
+  readonly entity: string
+  readonly collection: string
+  readonly container: string
+  readonly containerDescription: string
+  readonly containerDownloads: number
+  readonly ownerName: string | null
+  readonly digest: Digest
+  readonly manifestDigest: Digest
+  readonly sizeBytes: number
+  readonly description: string
+  /** Empty when the file names none. */
+  readonly arch: string
+  readonly signed: boolean
+  readonly encrypted: boolean
+  readonly fingerprints: readonly string[]
+  readonly tags: readonly Tag[]
+  readonly createdBy: string | null
+  readonly createdAt: Date
+  readonly uploadedAt: Date
+}
+
+/** One statement for every way to look images up; null means "any". Newest tag or upload first. */
+export async function selectImages(
+  db: Db,
+  repositoryId: number,
+  filter: { digest?: Digest; manifestDigest?: Digest; uuid?: string } = {},
+): Promise<ImageRow[]> {
+  return await db.query<ImageRow>(sql`
+    select i.repository_id as "repositoryId", r.path, e.name as "entity", c.name as "collection",
+      r.name as "container", r.description as "containerDescription",
+      r.download_count as "containerDownloads", a.name as "ownerName", i.digest,
+      i.manifest_digest as "manifestDigest", b.size as "sizeBytes", i.description,
+      coalesce(f.arch, '') as "arch", f.signed, f.encrypted, f.fingerprints,
+      (select coalesce(array_agg(distinct t.name order by t.name), '{}') from tags t
+        where t.repository_id = i.repository_id and t.manifest_digest = i.manifest_digest) as "tags",
+      i.created_by as "createdBy", i.created_at as "createdAt", i.uploaded_at as "uploadedAt"
+    from images i join repositories r on r.id = i.repository_id
+      join collections c on c.id = r.collection_id join entities e on e.id = r.entity_id
+      left join accounts a on a.id = e.owner_id
+      join blobs b on b.digest = i.digest join sif_facts f on f.digest = i.digest
+    where i.repository_id = ${repositoryId} and i.manifest_digest is not null
+      and i.digest = coalesce(${filter.digest ?? null}, i.digest)
+      and i.manifest_digest = coalesce(${filter.manifestDigest ?? null}, i.manifest_digest)
+      and (${filter.uuid ?? null}::text is null or f.uuid = ${filter.uuid ?? null})
+    order by i.uploaded_at, i.digest`)
+}
+
+/** Remembers that an image is to come, with its description; says nothing about bytes. */
+export async function announceImage(
+  db: Db,
+  image: {
+    readonly repositoryId: number
+    readonly digest: Digest
+    readonly description: string
+    readonly createdBy: string
+  },
+): Promise<void> {
+  await db.query(sql`
+    insert into images (repository_id, digest, description, created_by)
+    values (${image.repositoryId}, ${image.digest}, ${image.description}, ${image.createdBy})
+    on conflict (repository_id, digest) do update
+    set description = case when excluded.description = '' then images.description
+      else excluded.description end`)
+}
+
+export async function isAnnounced(db: Db, repositoryId: number, digest: Digest): Promise<boolean> {
+  const rows = await db.query(
+    sql`select 1 from images where repository_id = ${repositoryId} and digest = ${digest}`,
+  )
+  return rows.length > 0
+}
+
+/** Drops an announced image that never arrived. */
+export async function forgetAnnounced(tx: Db, repositoryId: number, digest: Digest): Promise<void> {
+  await tx.query(sql`
+    delete from images i
+    where i.repository_id = ${repositoryId} and i.digest = ${digest} and i.manifest_digest is null
+      and not exists (select 1 from uploads u
+        where u.repository_id = i.repository_id and u.expected_digest = i.digest)`)
+}
+
+/** The bytes are stored and linked: gives the image its manifest. */
+export async function putSifManifest(
+  tx: Db,
+  repositoryId: number,
+  digest: Digest,
+  manifest: ComposedManifest,
+  createdBy: string,
+): Promise<void> {
+  await tx.query(sql`
+    insert into manifests
+      (repository_id, digest, media_type, bytes, config_digest, config, created_by)
+    values (${repositoryId}, ${manifest.digest}, ${manifest.mediaType}, ${manifest.bytes},
+      ${manifest.configDigest}, ${manifest.config}, ${createdBy})
+    on conflict (repository_id, digest) do nothing`)
+  await tx.query(sql`
+    insert into images (repository_id, digest, manifest_digest, uploaded_at, created_by)
+    values (${repositoryId}, ${digest}, ${manifest.digest}, now(), ${createdBy})
+    on conflict (repository_id, digest) do update
+    set manifest_digest = excluded.manifest_digest,
+      uploaded_at = coalesce(images.uploaded_at, excluded.uploaded_at)`)
+  await tx.query(sql`update repositories set updated_at = now() where id = ${repositoryId}`)
+}
+
+/** Removes an image, its manifest and every tag that points to it; the blob's link is the caller's. */
+export async function removeImage(tx: Db, image: ImageRow): Promise<void> {
+  const { repositoryId, digest, manifestDigest } = image
+  await tx.query(sql`
+    delete from tags where repository_id = ${repositoryId} and manifest_digest = ${manifestDigest}`)
+  await tx.query(
+    sql`delete from images where repository_id = ${repositoryId} and digest = ${digest}`,
+  )
+  await tx.query(
+    sql`delete from manifests where repository_id = ${repositoryId} and digest = ${manifestDigest}`,
+  )
+  await tx.query(sql`update repositories set updated_at = now() where id = ${repositoryId}`)
+}
+
+export interface BlobRow {
+  readonly digest: Digest
+  readonly size: number
+  readonly facts: SifFacts
+}
+
+/** A stored SIF that the viewer may read in some repository: it need not be sent again. */
+export async function findReadableSif(
+  tx: Db,
+  digest: Digest,
+  viewer: { readonly id: string | null; readonly isAdmin: boolean },
+): Promise<BlobRow | undefined> {
+  const [row] = await tx.query<{
+    size: number
+    arch: string | null
+    uuid: string | null
+    signed: boolean
+    fingerprints: string[]
+    encrypted: boolean
+    definition: string | null
+    labels: Record<string, string>
+  }>(sql`
+    select b.size, f.arch, f.uuid, f.signed, f.fingerprints, f.encrypted, f.definition, f.labels
+    from blobs b join sif_facts f on f.digest = b.digest
+    where b.digest = ${digest} and exists (
+      select 1 from repository_blobs l join repositories r on r.id = l.repository_id
+        join collections c on c.id = r.collection_id join entities e on e.id = r.entity_id
+      where l.digest = b.digest
+        and readable_by(c.private, e.owner_id, ${viewer.id}, ${viewer.isAdmin}))
+    for update of b`)
+  if (row === undefined) return undefined
+  return {
+    digest,
+    size: row.size,
+    facts: {
+      ...row,
+      arch: row.arch ?? undefined,
+      uuid: row.uuid ?? undefined,
+      definition: row.definition ?? undefined,
+      oci: undefined,
+    },
+  }
+}
+
+/** Writes down a stored blob and what its bytes say. A condemned blob lives again. */
+export async function insertSifBlob(
+  tx: Db,
+  digest: Digest,
+  size: number,
+  facts: SifFacts,
+): Promise<void> {
+  await tx.query(sql`
+    insert into blobs (digest, size) values (${digest}, ${size})
+    on conflict (digest) do update set condemned_at = null`)
+  await tx.query(sql`
+    insert into sif_facts
+      (digest, arch, uuid, signed, fingerprints, encrypted, definition, labels, oci)
+    values (${digest}, ${facts.arch ?? null}, ${facts.uuid ?? null}, ${facts.signed},
+      ${[...facts.fingerprints]}, ${facts.encrypted}, ${facts.definition ?? null},
+      ${JSON.stringify(facts.labels)}, ${facts.oci ? JSON.stringify(facts.oci) : null})
+    on conflict (digest) do nothing`)
+}

@@ -1,0 +1,120 @@
+/**
+ * The quota ledger. For every entity, at every commit:
+ *
+ *   used     = sum of the sizes of the distinct blobs that its repositories link to
+ *   reserved = sum of reserved_bytes of its open uploads
+ *   used + reserved ≤ quota, except where an administrator lowered the quota below what was used
+ *
+ * All changes go through the entity's row, whose lock orders them: two uploads can never both take
+ * the last byte. Only this file writes used_bytes and reserved_bytes.
+ */
+import { sql } from '../database.ts'
+import type { Db } from '../database.ts'
+import { Failure } from '../failure.ts'
+import type { Digest } from './names.ts'
+
+export interface Ledger {
+  readonly quotaBytes: number
+  readonly usedBytes: number
+  readonly reservedBytes: number
+}
+
+/** Takes `size` bytes out of what is free, or throws `over-quota` with the numbers. */
+export async function reserve(
+  tx: Db,
+  entityId: number,
+  size: number,
+  defaultQuota: number,
+): Promise<void> {
+  const taken = await tx.query(sql`
+    update entities set reserved_bytes = reserved_bytes + ${size}
+    where id = ${entityId}
+      and used_bytes + reserved_bytes + ${size} <= coalesce(quota_bytes, ${defaultQuota})
+    returning 1`)
+  if (taken.length === 0) throw overQuota(await readLedger(tx, entityId, defaultQuota), size)
+}
+
+export async function release(tx: Db, entityId: number, size: number): Promise<void> {
+  await tx.query(
+    sql`update entities set reserved_bytes = reserved_bytes - ${size} where id = ${entityId}`,
+  )
+}
+
+/**
+ * Lets a repository serve a blob and charges its entity, once however many repositories link it.
+ * `paidBy` bytes of a reservation are given back in the same step; without one the blob must fit.
+ */
+export async function link(
+  tx: Db,
+  place: { readonly entityId: number; readonly repositoryId: number },
+  blob: { readonly digest: Digest; readonly size: number },
+  terms: { readonly reservedBytes: number; readonly defaultQuota: number },
+): Promise<void> {
+  const { entityId, repositoryId } = place
+  const { digest, size } = blob
+  await tx.query(sql`select 1 from entities where id = ${entityId} for update`)
+  const [charged] = await tx.query(
+    sql`select 1 from repository_blobs where entity_id = ${entityId} and digest = ${digest} limit 1`,
+  )
+  const charge = charged === undefined ? size : 0
+  const paid = charge <= terms.reservedBytes
+  const done = await tx.query(sql`
+    update entities
+    set used_bytes = used_bytes + ${charge}, reserved_bytes = reserved_bytes - ${terms.reservedBytes}
+    where id = ${entityId}
+      and (${paid} or used_bytes + reserved_bytes - ${terms.reservedBytes} + ${charge}
+        <= coalesce(quota_bytes, ${terms.defaultQuota}))
+    returning 1`)
+  if (done.length === 0) throw overQuota(await readLedger(tx, entityId, terms.defaultQuota), size)
+  await tx.query(sql`
+    insert into repository_blobs (repository_id, entity_id, digest)
+    values (${repositoryId}, ${entityId}, ${digest})
+    on conflict do nothing`)
+  await tx.query(sql`update blobs set condemned_at = null where digest = ${digest}`)
+}
+
+/** Ends the right to serve a blob; the bytes are given back when no repository of the entity has it. */
+export async function unlink(
+  tx: Db,
+  place: { readonly entityId: number; readonly repositoryId: number },
+  digest: Digest,
+): Promise<void> {
+  const { entityId, repositoryId } = place
+  await tx.query(sql`select 1 from entities where id = ${entityId} for update`)
+  const [removed] = await tx.query<{ size: number }>(sql`
+    delete from repository_blobs link using blobs
+    where link.repository_id = ${repositoryId} and link.digest = ${digest}
+      and blobs.digest = link.digest
+    returning blobs.size`)
+  if (removed === undefined) return
+  await tx.query(sql`
+    update entities set used_bytes = used_bytes - ${removed.size}
+    where id = ${entityId} and not exists (
+      select 1 from repository_blobs where entity_id = ${entityId} and digest = ${digest})`)
+}
+
+export async function readLedger(db: Db, entityId: number, defaultQuota: number): Promise<Ledger> {
+  const [row] = await db.query<Ledger>(sql`
+    select coalesce(quota_bytes, ${defaultQuota}) as "quotaBytes", used_bytes as "usedBytes",
+      reserved_bytes as "reservedBytes"
+    from entities where id = ${entityId}`)
+  return row ?? { quotaBytes: defaultQuota, usedBytes: 0, reservedBytes: 0 }
+}
+
+function overQuota(ledger: Ledger, size: number): Failure {
+  const running =
+    ledger.reservedBytes > 0 ? ` and ${inUnits(ledger.reservedBytes)} in running uploads` : ''
+  return new Failure(
+    'over-quota',
+    'entity',
+    `quota exceeded: ${inUnits(ledger.usedBytes)} used${running} of ${inUnits(ledger.quotaBytes)}, and this image needs ${inUnits(size)}. Delete images that are not needed and push again.`,
+  )
+}
+
+/** 1536 → "1.50 KiB". Whole bytes are added where the rounding could hide the reason. */
+function inUnits(size: number): string {
+  if (size < 1024) return `${size} B`
+  const exponent = Math.min(Math.floor(Math.log2(size) / 10), 5)
+  const unit = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'][exponent] ?? 'B'
+  return `${(size / 2 ** (10 * exponent)).toFixed(2)} ${unit}`
+}

@@ -1,0 +1,353 @@
+/**
+ * The verbs on names, images and tags that every protocol calls. The first act of each is the
+ * permission check; only verbs open transactions. Bytes arrive through uploads.ts.
+ */
+import type { FileHandle } from 'node:fs/promises'
+
+import type { AccountActor, Actor } from '../accounts/actor.ts'
+import { audit } from '../accounts/audit.ts'
+import { allows, requireAccount, requirePermission, viewerOf } from '../accounts/permissions.ts'
+import type { Database, Db } from '../database.ts'
+import { Failure, invalid, notFound } from '../failure.ts'
+import type { BlobStore } from './blob-store.ts'
+import {
+  announceImage,
+  findReadableSif,
+  putSifManifest,
+  removeImage,
+  selectImages,
+} from './images.ts'
+import type { ImageRow } from './images.ts'
+import type { Arch, Digest, ImageReference, RepositoryName, Tag } from './names.ts'
+import {
+  countDownload,
+  findCollection,
+  findEntity,
+  findRepository,
+  insertCollection,
+  insertEntity,
+  insertRepository,
+  listCollections,
+  listEntities,
+  listRepositories,
+} from './places.ts'
+import type { CollectionRow, EntityRow, RepositoryRow } from './places.ts'
+import { link, readLedger, unlink } from './quota.ts'
+import type { Ledger } from './quota.ts'
+import { searchPlaces } from './search.ts'
+import type { SearchQuery, SearchResult } from './search.ts'
+import { composeSifManifest } from './sif-manifest.ts'
+import { isTagged, removeTag, selectTags, setTagForArch } from './tags.ts'
+import type { TagRow } from './tags.ts'
+
+export interface RegistryOptions {
+  readonly defaultQuotaBytes: number
+}
+
+export class Registry {
+  readonly #database: Database
+  readonly #blobs: BlobStore
+  readonly #defaultQuota: number
+
+  constructor(database: Database, blobs: BlobStore, options: RegistryOptions) {
+    this.#database = database
+    this.#blobs = blobs
+    this.#defaultQuota = options.defaultQuotaBytes
+  }
+
+  // Entities, collections, repositories
+
+  async listEntities(): Promise<EntityRow[]> {
+    return await listEntities(this.#database, this.#defaultQuota)
+  }
+
+  async getEntity(name: string): Promise<EntityRow> {
+    const entity = await findEntity(this.#database, name, this.#defaultQuota)
+    if (entity === undefined) throw notFound('entity', `There is no entity "${name}".`)
+    return entity
+  }
+
+  async getCollection(actor: Actor, entity: string, name: string): Promise<CollectionRow> {
+    const collection = await findCollection(this.#database, entity, name)
+    if (
+      collection === undefined ||
+      !allows(actor, 'pull', { entity, ownerId: collection.ownerId, private: collection.private })
+    ) {
+      throw notFound('collection', `There is no collection "${entity}/${name}".`)
+    }
+    return collection
+  }
+
+  async listCollections(actor: Actor, entity: string): Promise<CollectionRow[]> {
+    await this.getEntity(entity)
+    return await listCollections(this.#database, entity, viewerOf(actor))
+  }
+
+  async getRepository(actor: Actor, name: RepositoryName): Promise<RepositoryRow> {
+    const repository = await findRepository(this.#database, name.path)
+    if (repository === undefined || !allows(actor, 'pull', repository)) {
+      throw notFound('repository', `There is no container "${name.path}".`)
+    }
+    return repository
+  }
+
+  async listRepositories(
+    actor: Actor,
+    entity: string,
+    collection: string,
+  ): Promise<RepositoryRow[]> {
+    const { id } = await this.getCollection(actor, entity, collection)
+    return await listRepositories(this.#database, id)
+  }
+
+  /** An entity appears with its owner's first push; administrators may open others. */
+  async ensureEntity(actor: Actor, name: string): Promise<EntityRow> {
+    const account = requireAccount(actor)
+    await this.#database.transaction(async (tx) => await this.#ensureEntity(tx, account, name))
+    return await this.getEntity(name)
+  }
+
+  async ensureCollection(
+    actor: Actor,
+    entity: string,
+    name: string,
+    options: { private?: boolean } = {},
+  ): Promise<CollectionRow> {
+    const account = requireAccount(actor)
+    await this.#database.transaction(async (tx) => {
+      await this.#ensureCollection(tx, account, entity, name, options)
+    })
+    return await this.getCollection(actor, entity, name)
+  }
+
+  async ensureRepository(
+    actor: Actor,
+    name: RepositoryName,
+    options: { description?: string } = {},
+  ): Promise<RepositoryRow> {
+    const account = requireAccount(actor)
+    await this.#database.transaction(async (tx) => {
+      await this.#ensureCollection(tx, account, name.entity, name.collection, {})
+      const made = await insertRepository(tx, name, {
+        description: options.description ?? '',
+        createdBy: account.accountId,
+      })
+      if (made) await audit(tx, actor, { action: 'repository.create', target: name.path })
+    })
+    return await this.getRepository(actor, name)
+  }
+
+  async #ensureEntity(tx: Db, account: AccountActor, name: string): Promise<EntityRow> {
+    const existing = await findEntity(tx, name, this.#defaultQuota)
+    if (existing === undefined) {
+      const ownerId = account.name === name ? account.accountId : null
+      requirePermission(account, 'push', { entity: name, ownerId, private: false })
+      const made = await insertEntity(tx, name, ownerId)
+      if (made) await audit(tx, account, { action: 'entity.create', target: name })
+    }
+    const entity = existing ?? (await findEntity(tx, name, this.#defaultQuota))
+    if (entity === undefined) throw new Failure('conflict', 'entity', `"${name}" is being removed.`)
+    requirePermission(account, 'push', { entity: name, ownerId: entity.ownerId, private: false })
+    return entity
+  }
+
+  async #ensureCollection(
+    tx: Db,
+    account: AccountActor,
+    entity: string,
+    name: string,
+    options: { private?: boolean },
+  ): Promise<void> {
+    await this.#ensureEntity(tx, account, entity)
+    const made = await insertCollection(tx, entity, name, {
+      private: options.private ?? false,
+      createdBy: account.accountId,
+    })
+    if (!made) return
+    const details = { private: options.private ?? false }
+    await audit(tx, account, { action: 'collection.create', target: `${entity}/${name}`, details })
+  }
+
+  // Images
+
+  /** The image that a reference names; `arch` matters for tags only (protocol.md 5.2). */
+  async resolve(
+    actor: Actor,
+    reference: ImageReference,
+    arch: Arch | undefined,
+  ): Promise<ImageRow> {
+    const repository = await this.getRepository(actor, reference.repository)
+    const [image, ...others] = await this.#lookUp(repository.id, reference, arch)
+    if (image === undefined) {
+      throw notFound('image', `There is no such image in ${reference.repository.path}.`)
+    }
+    if (others.length > 0) {
+      throw new Failure('conflict', 'image', 'Several images have this identifier: use sha256.…')
+    }
+    return image
+  }
+
+  async #lookUp(
+    repositoryId: number,
+    reference: ImageReference,
+    arch: Arch | undefined,
+  ): Promise<ImageRow[]> {
+    if (reference.kind === 'digest') {
+      return await selectImages(this.#database, repositoryId, { digest: reference.digest })
+    }
+    if (reference.kind === 'uuid') {
+      return await selectImages(this.#database, repositoryId, { uuid: reference.uuid })
+    }
+    const tags = await selectTags(this.#database, repositoryId, { name: reference.tag })
+    // Clients before 3.4 name no architecture: they get what was tagged last.
+    const tag = arch === undefined ? tags.at(-1) : tags.find((row) => row.arch === arch)
+    if (tag === undefined) return []
+    return await selectImages(this.#database, repositoryId, { manifestDigest: tag.manifestDigest })
+  }
+
+  async listImages(actor: Actor, name: RepositoryName): Promise<ImageRow[]> {
+    const { id } = await this.getRepository(actor, name)
+    return await selectImages(this.#database, id)
+  }
+
+  /**
+   * Announces an image before its bytes. Where the bytes are stored already and the caller may read
+   * them, the image is there at once (and charged, if its entity did not have it): nothing is sent.
+   */
+  async announceImage(
+    actor: Actor,
+    name: RepositoryName,
+    digest: Digest,
+    description: string,
+  ): Promise<{ readonly image: ImageRow | undefined; readonly repository: RepositoryRow }> {
+    const account = requireAccount(actor)
+    const repository = await this.ensureRepository(actor, name)
+    const place = { entityId: repository.entityId, repositoryId: repository.id }
+    await this.#database.transaction(async (tx) => {
+      const createdBy = account.accountId
+      await announceImage(tx, { repositoryId: repository.id, digest, description, createdBy })
+      const stored = await findReadableSif(tx, digest, viewerOf(actor))
+      if (stored === undefined) return
+      await link(tx, place, stored, { reservedBytes: 0, defaultQuota: this.#defaultQuota })
+      const manifest = composeSifManifest(digest, stored.size, stored.facts)
+      await putSifManifest(tx, repository.id, digest, manifest, createdBy)
+      await audit(tx, actor, {
+        action: 'image.push',
+        target: `${name.path}@${digest}`,
+        details: { size: stored.size, sent: false },
+      })
+    })
+    const [image] = await selectImages(this.#database, repository.id, { digest })
+    return { image, repository }
+  }
+
+  /**
+   * By tag: the tag goes (of one architecture, if one is named), and each image that has no tag left
+   * goes with it. By hash: the image goes with all its tags. Running downloads end well; the bytes
+   * are off the quota at once.
+   */
+  async deleteImage(
+    actor: Actor,
+    reference: ImageReference,
+    arch: Arch | undefined,
+  ): Promise<ImageRow> {
+    const repository = await this.getRepository(actor, reference.repository)
+    requirePermission(actor, 'delete', repository)
+    const place = { entityId: repository.entityId, repositoryId: repository.id }
+    return await this.#database.transaction(async (tx) => {
+      const [image] = await this.#lookUp(repository.id, reference, arch)
+      if (image === undefined) {
+        throw notFound('image', `There is no such image in ${reference.repository.path}.`)
+      }
+      if (reference.kind === 'tag') {
+        await removeTag(tx, repository.id, reference.tag, arch ?? image.arch)
+      }
+      const gone =
+        reference.kind !== 'tag' || !(await isTagged(tx, repository.id, image.manifestDigest))
+      if (gone) {
+        await removeImage(tx, image)
+        await unlink(tx, place, image.digest)
+      }
+      const target =
+        reference.kind === 'tag'
+          ? `${image.path}:${reference.tag}`
+          : `${image.path}@${image.digest}`
+      const details = { digest: image.digest, arch: image.arch, imageRemoved: gone }
+      await audit(tx, actor, { action: 'image.delete', target, details })
+      return image
+    })
+  }
+
+  // Tags
+
+  async listTags(actor: Actor, name: RepositoryName): Promise<TagRow[]> {
+    const { id } = await this.getRepository(actor, name)
+    return await selectTags(this.#database, id)
+  }
+
+  /** Tags of a repository that the caller has read already, for listings. */
+  async tagsOf(repository: RepositoryRow): Promise<TagRow[]> {
+    return await selectTags(this.#database, repository.id)
+  }
+
+  async imagesOf(repository: RepositoryRow): Promise<ImageRow[]> {
+    return await selectImages(this.#database, repository.id)
+  }
+
+  /** Points a tag to an image of the same repository, for the architecture that its bytes name. */
+  async setTag(
+    actor: Actor,
+    name: RepositoryName,
+    tag: Tag,
+    digest: Digest,
+    claimedArch: Arch | undefined,
+  ): Promise<void> {
+    const account = requireAccount(actor)
+    const repository = await this.getRepository(actor, name)
+    requirePermission(actor, 'push', repository)
+    await this.#database.transaction(async (tx) => {
+      const [image] = await selectImages(tx, repository.id, { digest })
+      if (image === undefined) {
+        throw notFound('image', `There is no image with this hash in ${name.path}: push it first.`)
+      }
+      if (claimedArch !== undefined && image.arch !== '' && claimedArch !== image.arch) {
+        throw invalid('tag', `The image is for ${image.arch}, not for ${claimedArch}.`)
+      }
+      const arch = image.arch === '' ? (claimedArch ?? '') : image.arch
+      const { manifestDigest } = image
+      await setTagForArch(tx, repository.id, { name: tag, arch, manifestDigest }, account.accountId)
+      const details = { digest, arch }
+      await audit(tx, actor, { action: 'tag.set', target: `${name.path}:${tag}`, details })
+    })
+  }
+
+  async deleteTag(actor: Actor, name: RepositoryName, tag: Tag): Promise<void> {
+    const repository = await this.getRepository(actor, name)
+    requirePermission(actor, 'delete', repository)
+    await this.#database.transaction(async (tx) => {
+      const removed = await removeTag(tx, repository.id, tag, undefined)
+      if (removed === 0) throw notFound('tag', `There is no tag "${tag}" in ${name.path}.`)
+      await audit(tx, actor, { action: 'tag.delete', target: `${name.path}:${tag}` })
+    })
+  }
+
+  // Reading
+
+  async search(actor: Actor, query: SearchQuery): Promise<SearchResult> {
+    return await searchPlaces(this.#database, query, viewerOf(actor))
+  }
+
+  /** Counts a download of the image; the bytes come from `openBlob`. */
+  async countDownload(image: ImageRow): Promise<void> {
+    await countDownload(this.#database, image.repositoryId)
+  }
+
+  /** Opens stored bytes for whoever was allowed to read them when the request or URL was made. */
+  async openBlob(digest: Digest, sizeBytes: number): Promise<FileHandle> {
+    return await this.#blobs.openBlob(digest, sizeBytes)
+  }
+
+  async ledgerOf(entityId: number): Promise<Ledger> {
+    return await readLedger(this.#database, entityId, this.#defaultQuota)
+  }
+}

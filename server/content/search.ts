@@ -1,0 +1,85 @@
+/** Search by part of a name: repositories first (trigram index), then what belongs to them. */
+import { sql } from '../database.ts'
+import type { Db } from '../database.ts'
+import { selectImages } from './images.ts'
+import type { ImageRow } from './images.ts'
+import type { Arch } from './names.ts'
+import type { RepositoryPath } from './names.ts'
+import { findRepository } from './places.ts'
+import type { RepositoryRow, Viewer } from './places.ts'
+import { selectTags } from './tags.ts'
+import type { TagRow } from './tags.ts'
+
+export interface SearchQuery {
+  /** Part of entity/collection/container, at least three characters, any case. */
+  readonly value: string
+  /** Any of these architectures; filters the images only. */
+  readonly archs: readonly Arch[]
+  readonly signed: boolean | undefined
+  readonly encrypted: boolean | undefined
+}
+
+export interface SearchResult {
+  readonly entities: readonly { readonly name: string; readonly description: string }[]
+  readonly collections: readonly {
+    readonly entity: string
+    readonly name: string
+    readonly description: string
+    readonly private: boolean
+  }[]
+  readonly repositories: readonly {
+    readonly repository: RepositoryRow
+    readonly tags: readonly TagRow[]
+  }[]
+  readonly images: readonly ImageRow[]
+}
+
+/** More than this of each kind is not listed: a narrower word finds the rest. */
+const limit = 100
+
+export async function searchPlaces(
+  db: Db,
+  query: SearchQuery,
+  viewer: Viewer,
+): Promise<SearchResult> {
+  const pattern = `%${query.value.toLowerCase().replace(/[\\%_]/g, '\\$&')}%`
+  const entities = await db.query<SearchResult['entities'][number]>(sql`
+    select name, description from entities where name like ${pattern} order by name limit ${limit}`)
+  const collections = await db.query<SearchResult['collections'][number]>(sql`
+    select e.name as "entity", c.name, c.description, c.private
+    from collections c join entities e on e.id = c.entity_id
+    where c.name like ${pattern}
+      and readable_by(c.private, e.owner_id, ${viewer.id}, ${viewer.isAdmin})
+    order by e.name, c.name limit ${limit}`)
+  const paths = await db.query<{ path: RepositoryPath }>(sql`
+    select r.path
+    from repositories r join collections c on c.id = r.collection_id
+      join entities e on e.id = r.entity_id
+    where r.path like ${pattern}
+      and readable_by(c.private, e.owner_id, ${viewer.id}, ${viewer.isAdmin})
+      and exists (select 1 from images i where i.repository_id = r.id and i.manifest_digest is not null)
+    order by r.path limit ${limit}`)
+  const found = await Promise.all(paths.map(async ({ path }) => await describe(db, path)))
+  const repositories = found.filter((one) => one !== undefined)
+  return {
+    entities,
+    collections,
+    repositories,
+    images: repositories.flatMap(({ images }) => images.filter((image) => matches(image, query))),
+  }
+}
+
+async function describe(db: Db, path: RepositoryPath) {
+  const repository = await findRepository(db, path)
+  if (repository === undefined) return undefined
+  const tags = await selectTags(db, repository.id)
+  return { repository, tags, images: await selectImages(db, repository.id) }
+}
+
+function matches(image: ImageRow, query: SearchQuery): boolean {
+  return (
+    (query.archs.length === 0 || query.archs.some((arch) => arch === image.arch)) &&
+    (query.signed === undefined || query.signed === image.signed) &&
+    (query.encrypted === undefined || query.encrypted === image.encrypted)
+  )
+}

@@ -1,0 +1,106 @@
+/**
+ * The sweep gives disk space back. A blob that no repository links is condemned first and removed
+ * after the grace time, so that downloads that were handed out end well and a repeated push finds
+ * its way. Rows go before files here, in one transaction under the blob's lock; a file that has no
+ * row (left by a crash between rename and commit) is removed when it is older than the grace time.
+ */
+import { sql } from '../database.ts'
+import type { Database } from '../database.ts'
+import { lockDigest } from './blob-lock.ts'
+import type { BlobStore } from './blob-store.ts'
+import type { Digest } from './names.ts'
+import { removeIfEmpty } from './places.ts'
+import type { Uploads } from './uploads.ts'
+
+export interface SweepResult {
+  readonly uploadsEnded: number
+  readonly blobsCondemned: number
+  readonly blobsRemoved: number
+  readonly bytesFreed: number
+  readonly orphansRemoved: number
+}
+
+export interface SweepParts {
+  readonly database: Database
+  readonly blobs: BlobStore
+  readonly uploads: Uploads
+  readonly graceHours: number
+}
+
+export async function sweep(parts: SweepParts): Promise<SweepResult> {
+  const { database, uploads, graceHours } = parts
+  const uploadsEnded = await uploads.expire()
+  await uploads.removeOrphans()
+  await dropAbandonedNames(database)
+  const condemned = await database.query(sql`
+    update blobs b set condemned_at = now()
+    where b.condemned_at is null
+      and not exists (select 1 from repository_blobs l where l.digest = b.digest)
+    returning 1`)
+  const removable = await database.query<{ digest: Digest }>(sql`
+    select digest from blobs
+    where condemned_at <= now() - make_interval(secs => ${graceHours * 3600})`)
+  let blobsRemoved = 0
+  let bytesFreed = 0
+  for (const { digest } of removable) {
+    const size = await removeBlob(parts, digest)
+    if (size === undefined) continue
+    blobsRemoved += 1
+    bytesFreed += size
+  }
+  const orphansRemoved = await removeOrphans(parts)
+  return {
+    uploadsEnded,
+    blobsCondemned: condemned.length,
+    blobsRemoved,
+    bytesFreed,
+    orphansRemoved,
+  }
+}
+
+/** Returns the size, or undefined when the blob is wanted again. */
+async function removeBlob(parts: SweepParts, digest: Digest): Promise<number | undefined> {
+  return await parts.database.transaction(async (tx) => {
+    await lockDigest(tx, digest)
+    const [removed] = await tx.query<{ size: number }>(sql`
+      delete from blobs b
+      where b.digest = ${digest} and b.condemned_at is not null
+        and not exists (select 1 from repository_blobs l where l.digest = b.digest)
+      returning b.size`)
+    // Before the commit, under the lock: after it, the same bytes could be arriving again. A crash
+    // here leaves a condemned row without a file, which the next sweep removes.
+    if (removed) await parts.blobs.removeBlob(digest)
+    return removed?.size
+  })
+}
+
+async function removeOrphans(parts: SweepParts): Promise<number> {
+  let removed = 0
+  const before = new Date(Date.now() - parts.graceHours * 3_600_000)
+  for await (const digest of parts.blobs.listBlobs(before)) {
+    await parts.database.transaction(async (tx) => {
+      await lockDigest(tx, digest)
+      const [row] = await tx.query(sql`select 1 from blobs where digest = ${digest}`)
+      if (row !== undefined) return
+      await parts.blobs.removeBlob(digest)
+      removed += 1
+    })
+  }
+  return removed
+}
+
+/** Announced images that never came, and the empty containers of pushes that were broken off. */
+async function dropAbandonedNames(database: Database): Promise<void> {
+  await database.query(sql`
+    delete from images i
+    where i.manifest_digest is null and i.created_at < now() - interval '1 day'
+      and not exists (select 1 from uploads u
+        where u.repository_id = i.repository_id and u.expected_digest = i.digest)`)
+  const empty = await database.query<{ id: number }>(sql`
+    select r.id from repositories r
+    where r.updated_at < now() - interval '1 day'
+      and not exists (select 1 from images i where i.repository_id = r.id)`)
+  for (const { id } of empty) {
+    await database.transaction(async (tx) => await removeIfEmpty(tx, id))
+  }
+}

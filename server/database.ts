@@ -1,0 +1,165 @@
+/**
+ * PostgreSQL by hand-written statements. `sql` makes a statement whose values can never become
+ * text; `Db` is whatever can run one, so the same function runs inside and outside a transaction.
+ */
+import pg from 'pg'
+
+import { Failure } from './failure.ts'
+import type { Log } from './log.ts'
+
+export interface Statement {
+  readonly text: string
+  readonly values: readonly unknown[]
+}
+
+/** `sql\`select … where id = ${id}\`` → `{ text: 'select … where id = $1', values: [id] }`. */
+export function sql(parts: TemplateStringsArray, ...values: readonly unknown[]): Statement {
+  return {
+    text: parts.reduce((text, part, index) => (index === 0 ? part : `${text}$${index}${part}`), ''),
+    values,
+  }
+}
+
+export interface Db {
+  /** All rows of one statement. */
+  query<Row extends object>(statement: Statement): Promise<Row[]>
+}
+
+export interface Database extends Db {
+  /** Runs `work` in one transaction: committed when it returns, rolled back when it throws. */
+  transaction<Result>(work: (tx: Db) => Promise<Result>): Promise<Result>
+  /** Runs `work` on one connection that holds the named advisory lock, or not at all. */
+  exclusively(name: string, work: () => Promise<void>): Promise<boolean>
+  close(): Promise<void>
+}
+
+export interface DatabaseAddress {
+  /** A directory with a unix socket, or a postgres:// URL. */
+  readonly socketDir?: string
+  readonly user?: string
+  readonly database?: string
+  readonly url?: string
+  readonly password?: string
+}
+
+// int8 and numeric sums arrive as text; every number that Berth keeps is far below 2^53.
+const parsers: Record<number, (text: string) => unknown> = {
+  20: toSafeInteger,
+  1700: toSafeInteger,
+}
+
+function toSafeInteger(text: string): number {
+  const value = Number(text)
+  if (!Number.isSafeInteger(value)) throw new RangeError(`not a safe integer: ${text}`)
+  return value
+}
+
+export function clientConfig(address: DatabaseAddress): pg.ClientConfig {
+  return {
+    ...(address.url === undefined
+      ? { host: address.socketDir, user: address.user, database: address.database }
+      : { connectionString: address.url }),
+    ...(address.password === undefined ? {} : { password: address.password }),
+    application_name: 'berth',
+    connectionTimeoutMillis: 5_000,
+    types: {
+      getTypeParser: (id, format): unknown => parsers[id] ?? pg.types.getTypeParser(id, format),
+    },
+  }
+}
+
+export function openDatabase(address: DatabaseAddress, log: Log): Database {
+  const pool = new pg.Pool({
+    ...clientConfig(address),
+    max: 12,
+    statement_timeout: 30_000,
+    idle_in_transaction_session_timeout: 60_000,
+    lock_timeout: 20_000,
+  })
+  // Without a listener a lost idle connection would end the process.
+  pool.on('error', (error) => log.warn({ err: error }, 'an idle database connection was lost'))
+
+  async function withClient<Result>(work: (client: pg.PoolClient) => Promise<Result>) {
+    const client = await pool.connect().catch((error: unknown) => {
+      throw databaseFailure(error)
+    })
+    let broken: Error | undefined
+    try {
+      return await work(client)
+    } catch (error) {
+      if (error instanceof Failure && error.subject === 'database') broken = error
+      throw error
+    } finally {
+      client.release(broken)
+    }
+  }
+
+  return {
+    query: async <Row extends object>(statement: Statement) =>
+      await withClient(async (client) => await run<Row>(client, statement)),
+
+    transaction: async (work) =>
+      await withClient(async (client) => {
+        await run(client, sql`begin`)
+        try {
+          const result = await work({ query: async (statement) => await run(client, statement) })
+          await run(client, sql`commit`)
+          return result
+        } catch (error) {
+          // A failed rollback means a dead connection, which the server rolls back by itself.
+          await run(client, sql`rollback`).catch(() => {})
+          throw error
+        }
+      }),
+
+    exclusively: async (name, work) =>
+      await withClient(async (client) => {
+        const key = sql`select pg_try_advisory_lock(hashtext(${name})) as "held"`
+        const [row] = await run<{ held: boolean }>(client, key)
+        if (row?.held !== true) return false
+        try {
+          await work()
+        } finally {
+          await run(client, sql`select pg_advisory_unlock(hashtext(${name}))`)
+        }
+        return true
+      }),
+
+    close: async () => await pool.end(),
+  }
+}
+
+async function run<Row extends object>(
+  client: pg.ClientBase,
+  statement: Statement,
+): Promise<Row[]> {
+  try {
+    const result = await client.query<Row>(statement.text, [...statement.values])
+    return result.rows
+  } catch (error) {
+    throw databaseFailure(error)
+  }
+}
+
+/** SQLSTATE classes and socket errors that say "not now" rather than "wrong". */
+const passingCodes = /^(?:08...|53...|57P0[123]|57014|55P03|40001|40P01)$/
+const passingErrno = new Set(['ECONNREFUSED', 'ECONNRESET', 'ENOENT', 'EPIPE', 'ETIMEDOUT'])
+
+function databaseFailure(error: unknown): unknown {
+  const { code, message } = error as { code?: string; message?: string }
+  const passing =
+    code === undefined
+      ? /timeout exceeded when trying to connect|Connection terminated|Client has encountered/.test(
+          message ?? '',
+        )
+      : passingCodes.test(code) || passingErrno.has(code)
+  if (!passing) return error
+  return new Failure(
+    'unavailable',
+    'database',
+    'The database does not answer: try again shortly.',
+    {
+      cause: error,
+    },
+  )
+}

@@ -1,0 +1,73 @@
+/** Failures as HTTP: the one table of statuses, and the error form of the library and Berth's API. */
+import { STATUS_CODES } from 'node:http'
+
+import type { ErrorRequestHandler, Response } from 'express'
+
+import { Failure } from '../failure.ts'
+import type { FailureKind } from '../failure.ts'
+import type { Log } from '../log.ts'
+import { requestIdOf } from './request-log.ts'
+
+const statuses = {
+  invalid: 400,
+  unauthenticated: 401,
+  denied: 403,
+  'not-found': 404,
+  conflict: 409,
+  'length-required': 411,
+  'too-large': 413,
+  range: 416,
+  // Not 5xx: clients repeat those, and a repetition cannot help (Harbor #8797).
+  'over-quota': 403,
+  'storage-full': 507,
+  unavailable: 503,
+} as const satisfies Record<FailureKind, number>
+
+export interface Problem {
+  readonly status: number
+  readonly message: string
+}
+
+/** What a caller is told. Anything but a Failure is a bug: the details are in the log only. */
+export function problemOf(error: unknown): Problem {
+  if (error instanceof Failure) return { status: statuses[error.kind], message: error.message }
+  const { status, type } = error as { status?: number; type?: string }
+  if (error instanceof URIError) return { status: 400, message: 'The path is not well-formed.' }
+  if (type === 'entity.too.large') return { status: 413, message: 'The request is too large.' }
+  if (type === 'entity.parse.failed') return { status: 400, message: 'The body is not JSON.' }
+  if (status !== undefined && status >= 400 && status < 500) {
+    return { status, message: STATUS_CODES[status] ?? 'The request is not acceptable.' }
+  }
+  return {
+    status: 500,
+    message: 'Something went wrong in Berth; the administrators find the reason in its log.',
+  }
+}
+
+/**
+ * `{"error":{"code","message"}}`. Clients print the code of the body, not the status (protocol.md
+ * 0.1), and those of the enterprise consent service read the flat members beside it.
+ */
+export function sendProblem(res: Response, { status, message }: Problem): void {
+  if (status === 503) res.set('Retry-After', '5')
+  res.status(status).json({
+    error: { code: status, message },
+    code: status,
+    status: STATUS_CODES[status],
+    message,
+  })
+}
+
+export function jsonErrors(log: Log): ErrorRequestHandler {
+  return (error: unknown, req, res, next) => {
+    const problem = problemOf(error)
+    if (problem.status >= 500 && problem.status !== 507) {
+      log.error({ err: error, 'request.id': requestIdOf(req) }, 'a request failed')
+    }
+    // A reply that has begun cannot be taken back: the client must not take it for whole.
+    if (res.headersSent) return res.destroy()
+    if (res.destroyed) return next()
+    sendProblem(res, problem)
+    return undefined
+  }
+}

@@ -1,0 +1,85 @@
+/**
+ * Applies server/migrations/NNNN-name.sql in order, each once, under an advisory lock, so that two
+ * processes may start at the same time. A database that knows more migrations than this program is
+ * refused: an old program must not write into a newer schema. A released file is never edited; its
+ * checksum is kept to notice when that happens.
+ */
+import { createHash } from 'node:crypto'
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+
+import { sql } from './database.ts'
+import type { Database, Db } from './database.ts'
+import { Failure } from './failure.ts'
+import { packageRoot } from './package-root.ts'
+
+interface Migration {
+  readonly name: string
+  readonly text: string
+  readonly checksum: string
+}
+
+export async function migrate(database: Database): Promise<readonly string[]> {
+  const migrations = await readMigrations(join(packageRoot, 'server/migrations'))
+  return await database.transaction(async (tx) => {
+    // One lock for all starts; it ends with the transaction. The number is arbitrary but fixed.
+    await tx.query(sql`select pg_advisory_xact_lock(5080)`)
+    await tx.query(sql`
+      create table if not exists migrations (
+        name text primary key,
+        checksum text not null,
+        applied_at timestamptz not null default now()
+      )`)
+    const applied = await tx.query<{ name: string; checksum: string }>(
+      sql`select name, checksum from migrations order by name`,
+    )
+    refuseNewerSchema(applied, migrations)
+    const known = new Map(applied.map((row) => [row.name, row.checksum]))
+    const added: string[] = []
+    for (const migration of migrations) {
+      const checksum = known.get(migration.name)
+      if (checksum === undefined) {
+        await apply(tx, migration)
+        added.push(migration.name)
+      } else if (checksum !== migration.checksum) {
+        throw new Failure(
+          'conflict',
+          'database',
+          `Migration ${migration.name} differs from the one that this database was made with.`,
+        )
+      }
+    }
+    return added
+  })
+}
+
+async function apply(tx: Db, migration: Migration): Promise<void> {
+  await tx.query({ text: migration.text, values: [] })
+  await tx.query(
+    sql`insert into migrations (name, checksum) values (${migration.name}, ${migration.checksum})`,
+  )
+}
+
+function refuseNewerSchema(
+  applied: readonly { name: string }[],
+  migrations: readonly Migration[],
+): void {
+  const ours = new Set(migrations.map((migration) => migration.name))
+  const unknown = applied.filter((row) => !ours.has(row.name)).map((row) => row.name)
+  if (unknown.length === 0) return
+  throw new Failure(
+    'conflict',
+    'database',
+    `The database was written by a newer Berth (${unknown.join(', ')}): install that version or a newer one.`,
+  )
+}
+
+async function readMigrations(directory: string): Promise<Migration[]> {
+  const names = (await readdir(directory)).filter((name) => /^\d{4}-[a-z0-9-]+\.sql$/.test(name))
+  return await Promise.all(
+    names.sort().map(async (name) => {
+      const text = await readFile(join(directory, name), 'utf8')
+      return { name, text, checksum: createHash('sha256').update(text).digest('hex') }
+    }),
+  )
+}

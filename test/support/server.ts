@@ -1,0 +1,164 @@
+/** The real server on a real port with a real database, wired as server/main.ts wires it. */
+import assert from 'node:assert/strict'
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Writable } from 'node:stream'
+import type { TestContext } from 'node:test'
+
+import { pino } from 'pino'
+
+import { addAccount, hostOperator } from '../../server/accounts/accounts.ts'
+import { createApp } from '../../server/app.ts'
+import { openAppliance } from '../../server/appliance.ts'
+import type { Appliance } from '../../server/appliance.ts'
+import { makeConfig } from '../../server/config.ts'
+import { sql } from '../../server/database.ts'
+import type { Db } from '../../server/database.ts'
+import { listen } from '../../server/listener.ts'
+import { Client } from './client.ts'
+import { createTestDatabase } from './postgres.ts'
+
+export interface TestServer {
+  readonly url: string
+  readonly appliance: Appliance
+  readonly db: Db
+  readonly dataDir: string
+  /** Somebody who is not signed in. */
+  readonly anonymous: Client
+  /** Everything that was logged so far, one JSON object a line. */
+  log(): string
+  /** A new account with a token; the password is `<name>-password`. */
+  account(name: string, options?: { isAdmin?: boolean }): Promise<Client>
+  /** Ends this server and starts another on the same data; the port changes. */
+  restart(): Promise<TestServer>
+}
+
+export interface TestServerOptions {
+  /** Settings as in berth.toml. */
+  readonly settings?: Readonly<Record<string, unknown>>
+  /** For tests that leave an upload open on purpose. */
+  readonly leavesUploads?: boolean
+}
+
+/** Closes with the test, and then asserts that no upload and no incoming file is left. */
+export async function startServer(
+  t: TestContext,
+  options: TestServerOptions = {},
+): Promise<TestServer> {
+  const directory = mkdtempSync(join(tmpdir(), 'berth-data-'))
+  const database = await createTestDatabase()
+  const settings = {
+    data_dir: join(directory, 'data'),
+    database: { url: database.url },
+    storage: { keep_free: 0 },
+    ...options.settings,
+  }
+  const running: { current: Running | undefined } = { current: undefined }
+
+  async function open(): Promise<TestServer> {
+    const server = await run(settings)
+    running.current = server
+    return {
+      ...server,
+      restart: async () => {
+        await server.close()
+        return await open()
+      },
+    }
+  }
+
+  t.after(async () => {
+    const server = running.current
+    try {
+      if (server && options.leavesUploads !== true) await assertNothingLeft(server)
+    } finally {
+      await server?.close()
+      await database.drop()
+      rmSync(directory, { recursive: true, force: true })
+    }
+  })
+  return await open()
+}
+
+interface Running extends Omit<TestServer, 'restart'> {
+  close(): Promise<void>
+}
+
+async function run(settings: Readonly<Record<string, unknown>>): Promise<Running> {
+  const lines: string[] = []
+  const sink = new Writable({
+    write: (chunk: Buffer, _encoding, done) => {
+      lines.push(chunk.toString())
+      done()
+    },
+  })
+  const log = pino({ level: 'debug' }, sink)
+  // The port is known only after listening, and addresses in replies come from the configuration.
+  const port = await freePort()
+  const config = makeConfig({
+    listen: `127.0.0.1:${port}`,
+    public_url: `http://127.0.0.1:${port}`,
+    ...settings,
+  })
+  const appliance = await openAppliance(config, log)
+  await appliance.uploads.recover()
+  const { idleSeconds } = config.uploads
+  const listener = await listen(createApp(appliance), { ...config.listen, idleSeconds })
+  const url = config.publicUrl
+  return {
+    url,
+    appliance,
+    db: appliance.database,
+    dataDir: config.dataDir,
+    anonymous: new Client(url, undefined),
+    log: () => lines.join(''),
+    account: async (name, options = {}) => {
+      const isAdmin = options.isAdmin ?? false
+      const account = await addAccount(appliance.database, hostOperator, {
+        name,
+        password: `${name}-password`,
+        isAdmin,
+      })
+      const actor = {
+        kind: 'account',
+        accountId: account.id,
+        name,
+        isAdmin,
+        tokenId: undefined,
+        address: 'test',
+      } as const
+      const { token, id } = await appliance.tokens.issue(actor, 'test')
+      return new Client(url, { name, accountId: account.id, token, tokenId: id })
+    },
+    close: async () => {
+      await listener.close(1000)
+      await appliance.close()
+    },
+  }
+}
+
+async function freePort(): Promise<number> {
+  const probe = await listen(() => {}, { host: '127.0.0.1', port: 0, idleSeconds: 1 })
+  await probe.close(0)
+  return probe.port
+}
+
+async function assertNothingLeft(server: Running): Promise<void> {
+  const open = await server.db.query(sql`select id from uploads`)
+  assert.deepEqual(open, [], 'an upload was left open')
+  const files = readdirSync(join(server.dataDir, 'store/incoming'))
+  assert.deepEqual(files, [], 'incoming files were left behind')
+  await assertLedger(server.db)
+}
+
+/** used = sum of the distinct linked blobs, reserved = sum of the open uploads, for every entity. */
+export async function assertLedger(db: Db): Promise<void> {
+  const wrong = await db.query(sql`
+    select name, used_bytes, reserved_bytes from entities e
+    where used_bytes <> (select coalesce(sum(size), 0) from blobs
+        where digest in (select digest from repository_blobs l where l.entity_id = e.id))
+      or reserved_bytes <> (select coalesce(sum(reserved_bytes), 0) from uploads u
+        where u.entity_id = e.id)`)
+  assert.deepEqual(wrong, [], 'the quota ledger drifted')
+}
