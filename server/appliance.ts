@@ -10,6 +10,7 @@ import { Tokens } from './accounts/tokens.ts'
 import { Capabilities } from './capability.ts'
 import type { Config } from './config.ts'
 import { BlobStore } from './content/blob-store.ts'
+import { HashThread } from './content/hash-thread.ts'
 import { Registry } from './content/registry.ts'
 import { sweep } from './content/sweep.ts'
 import type { SweepResult } from './content/sweep.ts'
@@ -86,7 +87,8 @@ async function assemble(
   )
   const defaultQuotaBytes = config.quotaBytes
   const registry = new Registry(database, blobs, { defaultQuotaBytes })
-  const uploads = new Uploads(database, blobs, registry, {
+  const thread = new HashThread()
+  const uploads = new Uploads(database, blobs, registry, thread, {
     defaultQuotaBytes,
     maxImageBytes: config.library.maxImageBytes,
     partBytes: config.library.partBytes,
@@ -121,6 +123,7 @@ async function assemble(
       }
     },
     close: async () => {
+      await thread.close()
       await database.close()
       await leave()
     },

@@ -87,7 +87,7 @@ export function openDatabase(address: DatabaseAddress, log: Log): Database {
     try {
       return await work(client)
     } catch (error) {
-      if (error instanceof Failure && error.subject === 'database') broken = error
+      if (error instanceof Failure && error.kind === 'unavailable') broken = error
       throw error
     } finally {
       client.release(broken)
@@ -147,6 +147,10 @@ const passingErrno = new Set(['ECONNREFUSED', 'ECONNRESET', 'ENOENT', 'EPIPE', '
 
 function databaseFailure(error: unknown): unknown {
   const { code, message } = error as { code?: string; message?: string }
+  if (code === '23503' || code === '23505') {
+    const text = 'Somebody else changed this at the same moment: try again.'
+    return new Failure('conflict', 'database', text, { cause: error })
+  }
   const passing =
     code === undefined
       ? /timeout exceeded when trying to connect|Connection terminated|Client has encountered/.test(

@@ -1,7 +1,7 @@
 /** Who makes a request, as far as the rules need to know. */
 export type Actor = Anonymous | AccountActor
 
-export interface Anonymous {
+interface Anonymous {
   readonly kind: 'anonymous'
   /** A credential was sent but is not live; the message for whoever needed one says so. */
   readonly rejected: boolean

@@ -1,6 +1,8 @@
 /** Passwords of local accounts: scrypt (RFC 7914), stored as `scrypt$N$r$p$salt$key` in base64url. */
 import { randomBytes, scrypt, timingSafeEqual } from 'node:crypto'
 
+import { Failure } from '../failure.ts'
+
 interface Cost {
   readonly N: number
   readonly r: number
@@ -43,10 +45,33 @@ const nobody = `scrypt$${cost.N}$${cost.r}$${cost.p}$${'A'.repeat(22)}$${'A'.rep
 async function derive(password: string, salt: Buffer, { N, r, p }: Cost): Promise<Buffer> {
   // The same password typed on two keyboards may arrive composed differently.
   const text = password.normalize('NFC')
-  return await new Promise((resolve, reject) => {
-    scrypt(text, salt, keyBytes, { N, r, p, maxmem: 256 * N * r }, (error, key) => {
-      if (error) reject(error)
-      else resolve(key)
-    })
-  })
+  return await inLine(
+    async () =>
+      await new Promise((resolve, reject) => {
+        scrypt(text, salt, keyBytes, { N, r, p, maxmem: 256 * N * r }, (error, key) => {
+          if (error) reject(error)
+          else resolve(key)
+        })
+      }),
+  )
+}
+
+// scrypt runs on the threads that read and write the files of all uploads and downloads, so that a
+// flood of sign-ins would stop those: one at a time, and not more in line than answer in time.
+const maxInLine = 64
+let line: Promise<unknown> = Promise.resolve()
+let inLineNow = 0
+
+async function inLine<Result>(work: () => Promise<Result>): Promise<Result> {
+  if (inLineNow >= maxInLine) {
+    throw new Failure('unavailable', 'account', 'Too many sign-ins at once: try again shortly.')
+  }
+  inLineNow += 1
+  const mine = line.then(work, work)
+  line = mine.catch(() => {})
+  try {
+    return await mine
+  } finally {
+    inLineNow -= 1
+  }
 }

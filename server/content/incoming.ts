@@ -1,14 +1,18 @@
 /**
  * Bytes from a connection to a file, hashed on the way. Sockets hand out small pieces; they are
- * gathered to 1 MiB before a write, and one write runs while the next piece is gathered, so that an
- * upload costs about two such batches of memory whatever its size (../perf figures in README).
+ * gathered into a few pieces of shared memory, and each is written by the main thread's file
+ * operations and hashed by the other thread at the same time. An upload holds these few pieces
+ * whatever its size, and a slow disk or hash makes the socket wait.
  */
-import type { Hash } from 'node:crypto'
 import type { FileHandle } from 'node:fs/promises'
 
 import { Failure, invalid } from '../failure.ts'
+import type { SharedPiece, StreamHash } from './hash-thread.ts'
 
-const batchBytes = 1 << 20
+const pieceBytes = 1 << 19
+const piecesPerUpload = 4
+const spare: SharedPiece[] = []
+const maxSpare = 64
 
 export interface ReceiveOptions {
   /** Where in the file the first byte goes. */
@@ -16,7 +20,7 @@ export interface ReceiveOptions {
   /** More than this is refused. */
   readonly limitBytes: number
   /** Is given every byte, in order. */
-  readonly hash?: Hash | undefined
+  readonly hash?: StreamHash | undefined
 }
 
 /** Returns the number of bytes received. Nothing is flushed to the disk yet. */
@@ -26,39 +30,25 @@ export async function receive(
   options: ReceiveOptions,
 ): Promise<number> {
   const { offset, limitBytes, hash } = options
+  const pieces = new PieceQueue(async (piece, position) => {
+    // Both must be over, whatever happens, before the memory is used again.
+    const hashing = hash?.update(piece).catch((error: unknown) => ({ error }))
+    await writeAll(file, piece, position).finally(() => hashing)
+    const hashed = await hashing
+    if (hashed) throw hashed.error
+  }, offset)
   let received = 0
-  let written = offset
-  let batch: Buffer[] = []
-  let gathered = 0
-  let writing: Promise<void> = Promise.resolve()
-
-  async function flush(): Promise<void> {
-    await writing
-    const pieces = batch
-    const position = written
-    written += gathered
-    batch = []
-    gathered = 0
-    writing = writeAll(file, pieces, position)
-    // Its failure is thrown by the next `await writing`; until then it must not count as unhandled.
-    writing.catch(() => {})
-  }
-
   try {
-    for await (const piece of source) {
-      received += piece.length
+    for await (const chunk of source) {
+      received += chunk.length
       if (received > limitBytes) {
         throw invalid('upload', `More bytes arrived than were announced (${limitBytes}).`)
       }
-      hash?.update(piece)
-      batch.push(piece)
-      gathered += piece.length
-      if (gathered >= batchBytes) await flush()
+      await pieces.append(chunk)
     }
-    await flush()
-    await writing
+    await pieces.end()
   } catch (error) {
-    await writing.catch(() => {})
+    await pieces.settle()
     throw translate(error)
   }
   return received
@@ -67,39 +57,82 @@ export async function receive(
 /** Hashes what a file holds from `from` to `to`. */
 export async function hashRange(
   file: FileHandle,
-  hash: Hash,
+  hash: StreamHash,
   from: number,
   to: number,
 ): Promise<void> {
-  const buffer = Buffer.allocUnsafe(batchBytes)
-  for (let position = from; position < to;) {
-    const { bytesRead } = await file.read(
-      buffer,
-      0,
-      Math.min(buffer.length, to - position),
-      position,
-    )
-    if (bytesRead === 0) throw invalid('upload', 'The file is shorter than the parts received.')
-    hash.update(buffer.subarray(0, bytesRead))
-    position += bytesRead
+  const piece = takePiece()
+  try {
+    for (let position = from; position < to;) {
+      const wanted = Math.min(pieceBytes, to - position)
+      const { bytesRead } = await file.read(piece, 0, wanted, position)
+      if (bytesRead === 0) throw invalid('upload', 'The file is shorter than the parts received.')
+      await hash.update(piece.subarray(0, bytesRead))
+      position += bytesRead
+    }
+  } finally {
+    givePiece(piece)
   }
 }
 
-async function writeAll(
-  file: FileHandle,
-  pieces: readonly Buffer[],
-  position: number,
-): Promise<void> {
-  const total = pieces.reduce((sum, piece) => sum + piece.length, 0)
-  if (total === 0) return
-  const { bytesWritten } = await file.writev(pieces, position)
-  if (bytesWritten === total) return
-  // A short write: rare (a signal, an almost full disk); the rest goes out in one piece.
-  const rest = Buffer.concat(pieces).subarray(bytesWritten)
-  let done = 0
-  while (done < rest.length) {
-    const result = await file.write(rest, done, rest.length - done, position + bytesWritten + done)
-    done += result.bytesWritten
+/** Gathers chunks into pieces and hands them on, a few at a time. */
+class PieceQueue {
+  readonly #work: (piece: SharedPiece, position: number) => Promise<void>
+  readonly #running: Promise<void>[] = []
+  #piece = takePiece()
+  #filled = 0
+  #position: number
+
+  constructor(work: (piece: SharedPiece, position: number) => Promise<void>, position: number) {
+    this.#work = work
+    this.#position = position
+  }
+
+  async append(chunk: Buffer): Promise<void> {
+    for (let copied = 0; copied < chunk.length;) {
+      const count = chunk.copy(this.#piece, this.#filled, copied)
+      copied += count
+      this.#filled += count
+      if (this.#filled === pieceBytes) await this.#handOn()
+    }
+  }
+
+  async end(): Promise<void> {
+    if (this.#filled > 0) await this.#handOn()
+    givePiece(this.#piece)
+    await Promise.all(this.#running)
+  }
+
+  /** Waits until nothing uses the pieces any more, whatever became of it. */
+  async settle(): Promise<void> {
+    await Promise.allSettled(this.#running)
+  }
+
+  async #handOn(): Promise<void> {
+    const piece = this.#piece
+    const position = this.#position
+    this.#position += this.#filled
+    const work = this.#work(piece.subarray(0, this.#filled), position).then(() => givePiece(piece))
+    work.catch(() => {}) // thrown where it is awaited; must not count as unhandled until then
+    this.#running.push(work)
+    this.#filled = 0
+    if (this.#running.length >= piecesPerUpload) await this.#running.shift()
+    this.#piece = takePiece()
+  }
+}
+
+function takePiece(): SharedPiece {
+  return spare.pop() ?? Buffer.from(new SharedArrayBuffer(pieceBytes))
+}
+
+function givePiece(piece: SharedPiece): void {
+  if (spare.length < maxSpare) spare.push(piece)
+}
+
+async function writeAll(file: FileHandle, piece: SharedPiece, position: number): Promise<void> {
+  for (let done = 0; done < piece.length;) {
+    const { bytesWritten } = await file.write(piece, done, piece.length - done, position + done)
+    done += bytesWritten
   }
 }
 

@@ -103,7 +103,9 @@ export class Registry {
   /** An entity appears with its owner's first push; administrators may open others. */
   async ensureEntity(actor: Actor, name: string): Promise<EntityRow> {
     const account = requireAccount(actor)
-    await this.#database.transaction(async (tx) => await this.#ensureEntity(tx, account, name))
+    await this.#make(async (tx) => {
+      await this.#ensureEntity(tx, account, name)
+    })
     return await this.getEntity(name)
   }
 
@@ -114,7 +116,7 @@ export class Registry {
     options: { private?: boolean } = {},
   ): Promise<CollectionRow> {
     const account = requireAccount(actor)
-    await this.#database.transaction(async (tx) => {
+    await this.#make(async (tx) => {
       await this.#ensureCollection(tx, account, entity, name, options)
     })
     return await this.getCollection(actor, entity, name)
@@ -126,7 +128,7 @@ export class Registry {
     options: { description?: string } = {},
   ): Promise<RepositoryRow> {
     const account = requireAccount(actor)
-    await this.#database.transaction(async (tx) => {
+    await this.#make(async (tx) => {
       await this.#ensureCollection(tx, account, name.entity, name.collection, {})
       const made = await insertRepository(tx, name, {
         description: options.description ?? '',
@@ -135,6 +137,14 @@ export class Registry {
       if (made) await audit(tx, actor, { action: 'repository.create', target: name.path })
     })
     return await this.getRepository(actor, name)
+  }
+
+  /** A broken push next door may be removing the very names that this one needs: then once more. */
+  async #make(work: (tx: Db) => Promise<void>): Promise<void> {
+    await this.#database.transaction(work).catch(async (error: unknown) => {
+      if (!(error instanceof Failure) || error.kind !== 'conflict') throw error
+      await this.#database.transaction(work)
+    })
   }
 
   async #ensureEntity(tx: Db, account: AccountActor, name: string): Promise<EntityRow> {

@@ -6,6 +6,7 @@
  */
 import { sql } from '../database.ts'
 import type { Database } from '../database.ts'
+import { Failure } from '../failure.ts'
 import { lockDigest } from './blob-lock.ts'
 import type { BlobStore } from './blob-store.ts'
 import type { Digest } from './names.ts'
@@ -101,6 +102,10 @@ async function dropAbandonedNames(database: Database): Promise<void> {
     where r.updated_at < now() - interval '1 day'
       and not exists (select 1 from images i where i.repository_id = r.id)`)
   for (const { id } of empty) {
-    await database.transaction(async (tx) => await removeIfEmpty(tx, id))
+    try {
+      await database.transaction(async (tx) => await removeIfEmpty(tx, id))
+    } catch (error) {
+      if (!(error instanceof Failure) || error.kind !== 'conflict') throw error // wanted again
+    }
   }
 }

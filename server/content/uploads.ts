@@ -5,8 +5,7 @@
  * back. An upload is a row, so that it is known across restarts; what is held in memory here (which
  * uploads are in use, how far each is hashed) can be lost: it is found again from row and file.
  */
-import { createHash, randomBytes } from 'node:crypto'
-import type { Hash } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import type { FileHandle } from 'node:fs/promises'
 
 import type { Actor } from '../accounts/actor.ts'
@@ -19,6 +18,7 @@ import { inspectSif } from '../sif/inspect.ts'
 import type { SifFacts } from '../sif/inspect.ts'
 import { lockDigest } from './blob-lock.ts'
 import type { BlobStore } from './blob-store.ts'
+import type { HashThread, StreamHash } from './hash-thread.ts'
 import {
   forgetAnnounced,
   insertSifBlob,
@@ -73,7 +73,7 @@ export interface CompletedPart {
 }
 
 interface RunningHash {
-  readonly hash: Hash
+  readonly hash: StreamHash
   /** Everything before this offset is in the hash. */
   readonly position: number
 }
@@ -84,15 +84,25 @@ export class Uploads {
   readonly #database: Database
   readonly #blobs: BlobStore
   readonly #registry: Registry
+  readonly #thread: HashThread
   readonly #options: UploadsOptions
   /** Uploads that a request is working on; nothing else may touch them meanwhile. */
   readonly #busy = new Set<string>()
   readonly #hashes = new Map<string, RunningHash>()
+  /** The last completion that was asked for, by image. */
+  readonly #turns = new Map<string, Promise<unknown>>()
 
-  constructor(database: Database, blobs: BlobStore, registry: Registry, options: UploadsOptions) {
+  constructor(
+    database: Database,
+    blobs: BlobStore,
+    registry: Registry,
+    thread: HashThread,
+    options: UploadsOptions,
+  ) {
     this.#database = database
     this.#blobs = blobs
     this.#registry = registry
+    this.#thread = thread
     this.#options = options
   }
 
@@ -113,15 +123,6 @@ export class Uploads {
         `There is no image with this hash in ${name.path}: announce it first.`,
       )
     }
-    const { maxImageBytes } = this.#options
-    if (size > maxImageBytes) {
-      throw new Failure(
-        'too-large',
-        'image',
-        `Images of more than ${maxImageBytes} bytes are not taken.`,
-      )
-    }
-    await this.#requireSpace(size)
     const partBytes = Math.max(this.#options.partBytes, Math.ceil(size / maxParts))
     const upload = {
       id: newUploadId(),
@@ -134,13 +135,15 @@ export class Uploads {
       tokenId: account.tokenId ?? null,
     }
     try {
+      await this.#requireSpace(size)
       await this.#reserve(upload)
     } catch (error) {
-      if (!(error instanceof Failure) || error.kind !== 'over-quota') throw error
+      if (!(error instanceof Failure)) throw error
       // A push that was broken off may hold just the bytes that its repetition needs.
-      const freed = await this.#endStaleRivals(repository.entityId, digest)
-      if (freed > 0) await this.#reserve(upload)
-      else throw await this.#forget(repository.id, digest, error)
+      const freed =
+        error.kind === 'over-quota' ? await this.#endStaleRivals(upload.entityId, digest) : 0
+      if (freed === 0) throw await this.#forget(repository.id, digest, error)
+      await this.#reserve(upload)
     }
     return { id: upload.id, partBytes, totalParts: Math.ceil(size / partBytes) }
   }
@@ -153,6 +156,11 @@ export class Uploads {
   }
 
   async #requireSpace(size: number): Promise<void> {
+    const { maxImageBytes } = this.#options
+    if (size > maxImageBytes) {
+      const text = `Images of more than ${maxImageBytes} bytes are not taken.`
+      throw new Failure('too-large', 'image', text)
+    }
     const free = await this.#blobs.freeBytes()
     const promised = await reservedInTotal(this.#database)
     if (free - promised - size >= this.#options.keepFreeBytes) return
@@ -178,14 +186,15 @@ export class Uploads {
         )
       }
       const file = await this.#blobs.openIncoming(uploadId)
-      const hash = createHash('sha256')
+      const hash = this.#thread.newHash()
       try {
         const received = await receive(source, file, { offset: 0, limitBytes: upload.size, hash })
         await file.datasync()
-        await markReceived(this.#database, uploadId, received, digestOfHex(hash.digest('hex')))
+        await markReceived(this.#database, uploadId, received, digestOfHex(await hash.digest()))
       } catch (error) {
+        // Nobody sends these bytes again: the client starts over with a new upload.
         await this.#end(upload)
-        throw error
+        throw await this.#forget(upload.repositoryId, upload.digest, error)
       } finally {
         await file.close()
       }
@@ -207,11 +216,11 @@ export class Uploads {
           `Part ${number} must have ${place.size} bytes, not ${contentLength}.`,
         )
       }
-      const running = this.#hashes.get(uploadId) ?? { hash: createHash('sha256'), position: 0 }
+      const running = this.#hashes.get(uploadId) ?? { hash: this.#thread.newHash(), position: 0 }
       const inOrder = running.position === place.offset
       // A copy: a part that breaks off must leave no trace in the hash.
       const hash = inOrder ? running.hash.copy() : undefined
-      if (place.offset < running.position) this.#hashes.delete(uploadId)
+      if (place.offset < running.position) this.#forgetHash(uploadId)
       const file = await this.#blobs.openIncoming(uploadId)
       try {
         const limit = { offset: place.offset, limitBytes: place.size, hash }
@@ -225,7 +234,10 @@ export class Uploads {
       } finally {
         await file.close()
       }
-      if (hash) this.#hashes.set(uploadId, { hash, position: place.offset + place.size })
+      if (hash) {
+        this.#forgetHash(uploadId)
+        this.#hashes.set(uploadId, { hash, position: place.offset + place.size })
+      }
       const etag = `"${randomBytes(8).toString('hex')}"`
       await putPart(this.#database, uploadId, { number, size: place.size, etag })
       return etag
@@ -250,7 +262,21 @@ export class Uploads {
     const account = requireAccount(actor)
     const repository = await this.#registry.getRepository(actor, name)
     requirePermission(actor, 'push', repository)
-    const upload = await findCompletable(this.#database, repository.id, digest, account.accountId)
+    // Several pushes of one image may end at once; each finds what the one before left.
+    return await this.#inTurn(`${repository.id} ${digest}`, async () => {
+      const { accountId } = account
+      return await this.#completeOne(actor, name, repository, digest, accountId)
+    })
+  }
+
+  async #completeOne(
+    actor: Actor,
+    name: RepositoryName,
+    repository: RepositoryRow,
+    digest: Digest,
+    accountId: string,
+  ): Promise<ImageRow> {
+    const upload = await findCompletable(this.#database, repository.id, digest, accountId)
     if (upload === undefined) return await this.#alreadyThere(repository, digest)
     return await this.#use(upload.id, async () => {
       if (upload.receivedDigest === null) {
@@ -319,9 +345,14 @@ export class Uploads {
   /** Most often everything was hashed on the way; after a restart or out of order it is read. */
   async #finishHash(upload: UploadRow, file: FileHandle): Promise<string> {
     const running = this.#hashes.get(upload.id)
-    const hash = running?.hash.copy() ?? createHash('sha256')
+    const hash = running?.hash.copy() ?? this.#thread.newHash()
     await hashRange(file, hash, running?.position ?? 0, upload.size)
-    return hash.digest('hex')
+    return await hash.digest()
+  }
+
+  #forgetHash(uploadId: string): void {
+    this.#hashes.get(uploadId)?.hash.dispose()
+    this.#hashes.delete(uploadId)
   }
 
   async #requireDigest(upload: UploadRow, received: Digest): Promise<void> {
@@ -349,7 +380,7 @@ export class Uploads {
       const details = { size, sent: true }
       await audit(tx, actor, { action: 'image.push', target: `${name.path}@${digest}`, details })
     })
-    this.#hashes.delete(id)
+    this.#forgetHash(id)
     const [image] = await selectImages(this.#database, repositoryId, { digest })
     if (image === undefined) throw notFound('image', 'The image was deleted meanwhile.')
     return image
@@ -421,10 +452,7 @@ export class Uploads {
     for (const upload of uploads) {
       if (this.#busy.has(upload.id)) continue
       await this.#end(upload)
-      await this.#database.transaction(async (tx) => {
-        await forgetAnnounced(tx, upload.repositoryId, upload.digest)
-        await removeIfEmpty(tx, upload.repositoryId)
-      })
+      await this.#forget(upload.repositoryId, upload.digest, undefined)
       ended += 1
     }
     return ended
@@ -437,7 +465,7 @@ export class Uploads {
       const ended = await deleteUpload(tx, upload.id)
       if (ended) await release(tx, upload.entityId, upload.reservedBytes)
     })
-    this.#hashes.delete(upload.id)
+    this.#forgetHash(upload.id)
     await this.#blobs.removeIncoming(upload.id)
   }
 
@@ -447,11 +475,17 @@ export class Uploads {
     return await this.#forget(upload.repositoryId, upload.digest, reason)
   }
 
-  async #forget(repositoryId: number, digest: Digest, reason: Failure): Promise<Failure> {
-    await this.#database.transaction(async (tx) => {
-      await forgetAnnounced(tx, repositoryId, digest)
-      await removeIfEmpty(tx, repositoryId)
-    })
+  /** Removes the names that a push made before it failed for this reason. */
+  async #forget<Reason>(repositoryId: number, digest: Digest, reason: Reason): Promise<Reason> {
+    try {
+      await this.#database.transaction(async (tx) => {
+        await forgetAnnounced(tx, repositoryId, digest)
+        await removeIfEmpty(tx, repositoryId)
+      })
+    } catch (error) {
+      // Somebody else is pushing there at this moment, and the names are wanted.
+      if (!(error instanceof Failure) || error.kind !== 'conflict') throw error
+    }
     return reason
   }
 
@@ -480,6 +514,17 @@ export class Uploads {
       throw gone()
     }
     return upload
+  }
+
+  async #inTurn<Result>(key: string, work: () => Promise<Result>): Promise<Result> {
+    const before = this.#turns.get(key) ?? Promise.resolve()
+    const mine = before.then(work, work)
+    this.#turns.set(key, mine)
+    try {
+      return await mine
+    } finally {
+      if (this.#turns.get(key) === mine) this.#turns.delete(key)
+    }
   }
 
   /** Runs `work` as the only one on this upload. The token it was opened with must still live. */

@@ -4,10 +4,11 @@ import type { Request, RequestHandler } from 'express'
 import type { z } from 'zod'
 
 import { invalid } from '../failure.ts'
+import { admitBody } from './body.ts'
 
 /** Library clients send JSON without a content type (protocol.md 0.1): the route decides. */
-export function jsonBody(limit = '100kb'): RequestHandler {
-  return express.json({ type: () => true, limit, strict: true })
+export function jsonBody(limit = '100kb'): RequestHandler[] {
+  return [admitBody(), express.json({ type: () => true, limit, strict: true })]
 }
 
 export function parse<Value>(schema: z.ZodType<Value>, value: unknown): Value {

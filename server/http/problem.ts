@@ -48,7 +48,7 @@ export function problemOf(error: unknown): Problem {
  * `{"error":{"code","message"}}`. Clients print the code of the body, not the status (protocol.md
  * 0.1), and those of the enterprise consent service read the flat members beside it.
  */
-export function sendProblem(res: Response, { status, message }: Problem): void {
+function sendProblem(res: Response, { status, message }: Problem): void {
   if (status === 503) res.set('Retry-After', '5')
   res.status(status).json({
     error: { code: status, message },
