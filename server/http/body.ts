@@ -28,22 +28,15 @@ export function deferContinue(server: Server): void {
 export function takeBody(req: Request, res: Response): AsyncIterable<Buffer> {
   return {
     [Symbol.asyncIterator]: () => {
-      admit(req, res)
+      admitBody(req, res)
       const pieces = req.iterator({ destroyOnReturn: false }) as AsyncIterableIterator<Buffer>
       return pieces[Symbol.asyncIterator]()
     },
   }
 }
 
-/** Routes with small bodies want them always. */
-export function admitBody(): RequestHandler {
-  return (req, res, next) => {
-    admit(req, res)
-    next()
-  }
-}
-
-function admit(req: Request, res: Response): void {
+/** Tells a client that waits for it to go on with the body. */
+export function admitBody(req: Request, res: Response): void {
   if (awaiting.delete(req)) res.writeContinue()
 }
 

@@ -7,8 +7,12 @@ import { invalid } from '../failure.ts'
 import { admitBody } from './body.ts'
 
 /** Library clients send JSON without a content type (protocol.md 0.1): the route decides. */
-export function jsonBody(limit = '100kb'): RequestHandler[] {
-  return [admitBody(), express.json({ type: () => true, limit, strict: true })]
+export function jsonBody(limit = '100kb'): RequestHandler {
+  const json = express.json({ type: () => true, limit, strict: true })
+  return (req, res, next) => {
+    admitBody(req, res)
+    json(req, res, next)
+  }
 }
 
 export function parse<Value>(schema: z.ZodType<Value>, value: unknown): Value {
