@@ -16,19 +16,18 @@ export interface UploadRow {
   readonly accountId: string
 }
 
-export async function insertUpload(
-  tx: Db,
-  upload: {
-    readonly id: string
-    readonly entityId: number
-    readonly repositoryId: number
-    readonly digest: Digest
-    readonly size: number
-    readonly partBytes: number | null
-    readonly accountId: string
-    readonly tokenId: string | null
-  },
-): Promise<void> {
+export interface NewUpload {
+  readonly id: string
+  readonly entityId: number
+  readonly repositoryId: number
+  readonly digest: Digest
+  readonly size: number
+  readonly partBytes: number | null
+  readonly accountId: string
+  readonly tokenId: string | null
+}
+
+export async function insertUpload(tx: Db, upload: NewUpload): Promise<void> {
   await tx.query(sql`
     insert into uploads (id, entity_id, repository_id, expected_digest, expected_bytes,
       reserved_bytes, part_bytes, account_id, token_id)

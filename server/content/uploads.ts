@@ -9,32 +9,25 @@ import { randomBytes } from 'node:crypto'
 import type { FileHandle } from 'node:fs/promises'
 
 import type { Actor } from '../accounts/actor.ts'
-import { audit } from '../accounts/audit.ts'
 import { requireAccount, requirePermission } from '../accounts/permissions.ts'
 import type { Database } from '../database.ts'
 import { Failure, invalid, notFound } from '../failure.ts'
 import { newUploadId } from '../identifiers.ts'
-import { inspectSif } from '../sif/inspect.ts'
 import type { SifFacts } from '../sif/inspect.ts'
-import { lockDigest } from './blob-lock.ts'
+import { adopt, inspectFile } from './adoption.ts'
 import type { BlobStore } from './blob-store.ts'
-import type { HashThread, StreamHash } from './hash-thread.ts'
-import {
-  forgetAnnounced,
-  insertSifBlob,
-  isAnnounced,
-  putSifManifest,
-  selectImages,
-} from './images.ts'
+import type { HashThread } from './hash-thread.ts'
+import { forgetAnnounced, isAnnounced, selectImages } from './images.ts'
 import type { ImageRow } from './images.ts'
-import { hashRange, receive } from './incoming.ts'
+import { receive } from './incoming.ts'
 import { digestOfHex } from './names.ts'
 import type { Digest, RepositoryName } from './names.ts'
+import { PartHashes } from './part-hashes.ts'
 import { removeIfEmpty } from './places.ts'
 import type { RepositoryRow } from './places.ts'
-import { link, release, reserve } from './quota.ts'
+import { release, reserve } from './quota.ts'
 import type { Registry } from './registry.ts'
-import { composeSifManifest } from './sif-manifest.ts'
+import { Turns } from './turns.ts'
 import {
   deleteUpload,
   findCompletable,
@@ -50,7 +43,7 @@ import {
   putPart,
   reservedInTotal,
 } from './upload-rows.ts'
-import type { UploadRow } from './upload-rows.ts'
+import type { NewUpload, UploadRow } from './upload-rows.ts'
 
 export interface UploadsOptions {
   readonly defaultQuotaBytes: number
@@ -72,12 +65,6 @@ export interface CompletedPart {
   readonly etag: string
 }
 
-interface RunningHash {
-  readonly hash: StreamHash
-  /** Everything before this offset is in the hash. */
-  readonly position: number
-}
-
 const maxParts = 10_000
 
 export class Uploads {
@@ -85,12 +72,10 @@ export class Uploads {
   readonly #blobs: BlobStore
   readonly #registry: Registry
   readonly #thread: HashThread
+  readonly #hashes: PartHashes
   readonly #options: UploadsOptions
-  /** Uploads that a request is working on; nothing else may touch them meanwhile. */
-  readonly #busy = new Set<string>()
-  readonly #hashes = new Map<string, RunningHash>()
-  /** The last completion that was asked for, by image. */
-  readonly #turns = new Map<string, Promise<unknown>>()
+  /** By upload: one request at a time works on it. By image: completions, one after the other. */
+  readonly #turns = new Turns()
 
   constructor(
     database: Database,
@@ -103,6 +88,7 @@ export class Uploads {
     this.#blobs = blobs
     this.#registry = registry
     this.#thread = thread
+    this.#hashes = new PartHashes(thread)
     this.#options = options
   }
 
@@ -123,6 +109,7 @@ export class Uploads {
         `There is no image with this hash in ${name.path}: announce it first.`,
       )
     }
+    if (size < 1) throw invalid('upload', 'The file is empty.')
     const partBytes = Math.max(this.#options.partBytes, Math.ceil(size / maxParts))
     const upload = {
       id: newUploadId(),
@@ -138,20 +125,24 @@ export class Uploads {
       await this.#requireSpace(size)
       await this.#reserve(upload)
     } catch (error) {
-      if (!(error instanceof Failure)) throw error
-      // A push that was broken off may hold just the bytes that its repetition needs.
-      const freed =
-        error.kind === 'over-quota' ? await this.#endStaleRivals(upload.entityId, digest) : 0
-      if (freed === 0) throw await this.#forget(repository.id, digest, error)
-      await this.#reserve(upload)
+      throw await this.#forget(repository.id, digest, error)
     }
     return { id: upload.id, partBytes, totalParts: Math.ceil(size / partBytes) }
   }
 
-  async #reserve(upload: Parameters<typeof insertUpload>[1]): Promise<void> {
-    await this.#database.transaction(async (tx) => {
-      await reserve(tx, upload.entityId, upload.size, this.#options.defaultQuotaBytes)
-      await insertUpload(tx, upload)
+  async #reserve(upload: NewUpload): Promise<void> {
+    const take = async (): Promise<void> => {
+      await this.#database.transaction(async (tx) => {
+        await reserve(tx, upload.entityId, upload.size, this.#options.defaultQuotaBytes)
+        await insertUpload(tx, upload)
+      })
+    }
+    await take().catch(async (error: unknown) => {
+      if (!(error instanceof Failure) || error.kind !== 'over-quota') throw error
+      // A push that was broken off may hold just the bytes that its repetition needs.
+      const rivals = await findStaleRivals(this.#database, upload.entityId, upload.digest)
+      if ((await this.#endAll(rivals)) === 0) throw error
+      await take()
     })
   }
 
@@ -216,11 +207,7 @@ export class Uploads {
           `Part ${number} must have ${place.size} bytes, not ${contentLength}.`,
         )
       }
-      const running = this.#hashes.get(uploadId) ?? { hash: this.#thread.newHash(), position: 0 }
-      const inOrder = running.position === place.offset
-      // A copy: a part that breaks off must leave no trace in the hash.
-      const hash = inOrder ? running.hash.copy() : undefined
-      if (place.offset < running.position) this.#forgetHash(uploadId)
+      const hash = this.#hashes.begin(uploadId, place.offset)
       const file = await this.#blobs.openIncoming(uploadId)
       try {
         const limit = { offset: place.offset, limitBytes: place.size, hash }
@@ -229,15 +216,13 @@ export class Uploads {
           throw invalid('upload', `Part ${number} has ${received} bytes instead of ${place.size}.`)
         }
       } catch (error) {
+        hash?.dispose()
         await markInterrupted(this.#database, uploadId)
         throw error
       } finally {
         await file.close()
       }
-      if (hash) {
-        this.#forgetHash(uploadId)
-        this.#hashes.set(uploadId, { hash, position: place.offset + place.size })
-      }
+      if (hash) this.#hashes.keep(uploadId, hash, place.offset + place.size)
       const etag = `"${randomBytes(8).toString('hex')}"`
       await putPart(this.#database, uploadId, { number, size: place.size, etag })
       return etag
@@ -263,7 +248,7 @@ export class Uploads {
     const repository = await this.#registry.getRepository(actor, name)
     requirePermission(actor, 'push', repository)
     // Several pushes of one image may end at once; each finds what the one before left.
-    return await this.#inTurn(`${repository.id} ${digest}`, async () => {
+    return await this.#turns.inTurn(`${repository.id} ${digest}`, async () => {
       const { accountId } = account
       return await this.#completeOne(actor, name, repository, digest, accountId)
     })
@@ -289,8 +274,8 @@ export class Uploads {
         const text = `The file arrived cut short: ${upload.receivedBytes} of ${upload.size} bytes. Push it again.`
         throw await this.#refuse(upload, invalid('upload', text))
       }
-      await this.#requireDigest(upload, upload.receivedDigest)
-      return await this.#adopt(actor, name, upload)
+      const { receivedDigest } = upload
+      return await this.#finish(actor, name, upload, async () => receivedDigest)
     })
   }
 
@@ -314,16 +299,54 @@ export class Uploads {
       const { partBytes } = upload
       if (partBytes === null) throw gone()
       await this.#requireParts(upload, Math.ceil(upload.size / partBytes), parts)
-      const file = await this.#openWhole(upload)
-      try {
-        const hash = await this.#finishHash(upload, file)
-        await this.#requireDigest(upload, digestOfHex(hash))
+      return await this.#finish(actor, name, upload, async (file) => {
+        const hex = await this.#hashes.finish(uploadId, file, upload.size)
         await file.datasync()
-      } finally {
-        await file.close()
-      }
-      return await this.#adopt(actor, name, upload)
+        return digestOfHex(hex)
+      })
     })
+  }
+
+  /** Compares, inspects, adopts; for whatever is wrong with the file the upload ends. */
+  async #finish(
+    actor: Actor,
+    name: RepositoryName,
+    upload: UploadRow,
+    digestOf: (file: FileHandle) => Promise<Digest>,
+  ): Promise<ImageRow> {
+    const file = await this.#blobs.openIncoming(upload.id)
+    try {
+      const facts = await this.#check(upload, file, digestOf)
+      const defaultQuota = this.#options.defaultQuotaBytes
+      const image = { name, upload, facts, defaultQuota }
+      return await adopt(this.#database, this.#blobs, actor, image)
+    } catch (error) {
+      // With the database or the disk in trouble the file is kept: the client may ask again.
+      const final = error instanceof Failure && error.kind === 'invalid'
+      throw final ? await this.#refuse(upload, error) : error
+    } finally {
+      this.#hashes.forget(upload.id)
+      await file.close()
+    }
+  }
+
+  async #check(
+    upload: UploadRow,
+    file: FileHandle,
+    digestOf: (file: FileHandle) => Promise<Digest>,
+  ): Promise<SifFacts> {
+    const { size, digest } = upload
+    const present = (await file.stat()).size
+    if (present !== size) {
+      // A crash may have taken bytes that were not yet flushed.
+      throw invalid('upload', `Only ${present} of ${size} bytes are there: push the image again.`)
+    }
+    const received = await digestOf(file)
+    if (received !== digest) {
+      const text = `The file that arrived has the hash ${received}, but ${digest} was announced. Push it again.`
+      throw invalid('digest', text)
+    }
+    return await inspectFile(file, size)
   }
 
   async #requireParts(
@@ -340,78 +363,6 @@ export class Uploads {
       if (stored.get(number)?.etag === etag) continue
       throw invalid('upload', `Part ${number} is not the one that was stored: send it again.`)
     }
-  }
-
-  /** Most often everything was hashed on the way; after a restart or out of order it is read. */
-  async #finishHash(upload: UploadRow, file: FileHandle): Promise<string> {
-    const running = this.#hashes.get(upload.id)
-    const hash = running?.hash.copy() ?? this.#thread.newHash()
-    await hashRange(file, hash, running?.position ?? 0, upload.size)
-    return await hash.digest()
-  }
-
-  #forgetHash(uploadId: string): void {
-    this.#hashes.get(uploadId)?.hash.dispose()
-    this.#hashes.delete(uploadId)
-  }
-
-  async #requireDigest(upload: UploadRow, received: Digest): Promise<void> {
-    if (received === upload.digest) return
-    const text = `The file that arrived has the hash ${received}, but ${upload.digest} was announced. Push it again.`
-    throw await this.#refuse(upload, invalid('digest', text))
-  }
-
-  /** The file is whole and on the disk: from here on it becomes an image, or nothing at all. */
-  async #adopt(actor: Actor, name: RepositoryName, upload: UploadRow): Promise<ImageRow> {
-    const facts = await this.#inspect(upload)
-    const { id, digest, size, repositoryId, entityId } = upload
-    await this.#database.transaction(async (tx) => {
-      await lockDigest(tx, digest)
-      await this.#blobs.admit(id, digest)
-      await insertSifBlob(tx, digest, size, facts)
-      const terms = {
-        reservedBytes: upload.reservedBytes,
-        defaultQuota: this.#options.defaultQuotaBytes,
-      }
-      await link(tx, { entityId, repositoryId }, { digest, size }, terms)
-      await deleteUpload(tx, id)
-      const manifest = composeSifManifest(digest, size, facts)
-      await putSifManifest(tx, repositoryId, digest, manifest, upload.accountId)
-      const details = { size, sent: true }
-      await audit(tx, actor, { action: 'image.push', target: `${name.path}@${digest}`, details })
-    })
-    this.#forgetHash(id)
-    const [image] = await selectImages(this.#database, repositoryId, { digest })
-    if (image === undefined) throw notFound('image', 'The image was deleted meanwhile.')
-    return image
-  }
-
-  async #inspect(upload: UploadRow): Promise<SifFacts> {
-    const file = await this.#openWhole(upload)
-    try {
-      return await inspectSif({
-        size: upload.size,
-        read: async (offset, length) => {
-          const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, offset)
-          return buffer.subarray(0, bytesRead)
-        },
-      })
-    } catch (error) {
-      if (error instanceof Failure) throw await this.#refuse(upload, error)
-      throw error
-    } finally {
-      await file.close()
-    }
-  }
-
-  /** Opens what arrived. A crash may have taken bytes that were not yet flushed, or the file. */
-  async #openWhole(upload: UploadRow): Promise<FileHandle> {
-    const file = await this.#blobs.openIncoming(upload.id)
-    const { size } = await file.stat()
-    if (size === upload.size) return file
-    await file.close()
-    const text = `Only ${size} of ${upload.size} bytes are there: push the image again.`
-    throw await this.#refuse(upload, invalid('upload', text))
   }
 
   async abort(actor: Actor, name: RepositoryName, digest: Digest, uploadId: string): Promise<void> {
@@ -438,19 +389,15 @@ export class Uploads {
   /** Removes incoming files whose upload is not known. */
   async removeOrphans(): Promise<void> {
     for (const id of await this.#blobs.listIncoming()) {
-      if (this.#busy.has(id)) continue
+      if (this.#turns.isBusy(id)) continue
       if ((await findUpload(this.#database, id)) === undefined) await this.#blobs.removeIncoming(id)
     }
-  }
-
-  async #endStaleRivals(entityId: number, digest: Digest): Promise<number> {
-    return await this.#endAll(await findStaleRivals(this.#database, entityId, digest))
   }
 
   async #endAll(uploads: readonly UploadRow[]): Promise<number> {
     let ended = 0
     for (const upload of uploads) {
-      if (this.#busy.has(upload.id)) continue
+      if (this.#turns.isBusy(upload.id)) continue
       await this.#end(upload)
       await this.#forget(upload.repositoryId, upload.digest, undefined)
       ended += 1
@@ -465,7 +412,7 @@ export class Uploads {
       const ended = await deleteUpload(tx, upload.id)
       if (ended) await release(tx, upload.entityId, upload.reservedBytes)
     })
-    this.#forgetHash(upload.id)
+    this.#hashes.forget(upload.id)
     await this.#blobs.removeIncoming(upload.id)
   }
 
@@ -516,33 +463,16 @@ export class Uploads {
     return upload
   }
 
-  async #inTurn<Result>(key: string, work: () => Promise<Result>): Promise<Result> {
-    const before = this.#turns.get(key) ?? Promise.resolve()
-    const mine = before.then(work, work)
-    this.#turns.set(key, mine)
-    try {
-      return await mine
-    } finally {
-      if (this.#turns.get(key) === mine) this.#turns.delete(key)
-    }
-  }
-
   /** Runs `work` as the only one on this upload. The token it was opened with must still live. */
   async #use<Result>(
     uploadId: string,
     work: (upload: UploadRow) => Promise<Result>,
   ): Promise<Result> {
-    if (this.#busy.has(uploadId)) {
-      throw new Failure('conflict', 'upload', 'Another request is working on this upload.')
-    }
-    this.#busy.add(uploadId)
-    try {
+    return await this.#turns.alone(uploadId, async () => {
       const upload = await findUpload(this.#database, uploadId)
       if (upload === undefined) throw gone()
       return await work(upload)
-    } finally {
-      this.#busy.delete(uploadId)
-    }
+    })
   }
 }
 
