@@ -10,14 +10,26 @@ import type { Log } from './log.ts'
 export interface Statement {
   readonly text: string
   readonly values: readonly unknown[]
+  /** Under this name the server keeps the parsed and planned statement, once a connection. */
+  readonly name?: string
 }
+
+const prepared = new WeakMap<
+  TemplateStringsArray,
+  { readonly text: string; readonly name: string }
+>()
+let statements = 0
 
 /** `sql\`select … where id = ${id}\`` → `{ text: 'select … where id = $1', values: [id] }`. */
 export function sql(parts: TemplateStringsArray, ...values: readonly unknown[]): Statement {
-  return {
-    text: parts.reduce((text, part, index) => (index === 0 ? part : `${text}$${index}${part}`), ''),
-    values,
+  // The parts are the same object at each run of one place in the code.
+  let statement = prepared.get(parts)
+  if (statement === undefined) {
+    const text = parts.reduce((before, part, index) => `${before}$${index}${part}`)
+    statement = { text, name: `s${(statements += 1)}` }
+    prepared.set(parts, statement)
   }
+  return { ...statement, values }
 }
 
 export interface Db {
@@ -134,7 +146,7 @@ async function run<Row extends object>(
   statement: Statement,
 ): Promise<Row[]> {
   try {
-    const result = await client.query<Row>(statement.text, [...statement.values])
+    const result = await client.query<Row>({ ...statement, values: [...statement.values] })
     return result.rows
   } catch (error) {
     throw databaseFailure(error)

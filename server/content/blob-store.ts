@@ -59,6 +59,14 @@ export class BlobStore {
     return await open(this.incomingPath(uploadId), constants.O_RDWR | constants.O_CREAT, 0o600)
   }
 
+  /** Bytes of an incoming file; undefined when there is none. */
+  async incomingSize(uploadId: string): Promise<number | undefined> {
+    return await stat(this.incomingPath(uploadId)).then(
+      ({ size }) => size,
+      () => undefined,
+    )
+  }
+
   /** Moves a flushed incoming file to its place. The caller commits the row afterwards. */
   async admit(uploadId: string, digest: Digest): Promise<void> {
     const target = this.pathOf(digest)

@@ -79,9 +79,10 @@ export async function listExpired(db: Db, hours: number): Promise<UploadRow[]> {
     where u."activeAt" < now() - make_interval(secs => ${hours * 3600})`)
 }
 
-export async function listUnfinishedWholes(db: Db): Promise<UploadRow[]> {
+/** Uploads in one piece. */
+export async function listWholes(db: Db): Promise<UploadRow[]> {
   return await db.query<UploadRow>(sql`
-    select u.* from open_uploads u where u."partBytes" is null and u."receivedDigest" is null`)
+    select u.* from open_uploads u where u."partBytes" is null`)
 }
 
 export async function markReceived(

@@ -36,7 +36,7 @@ import {
   insertUpload,
   listExpired,
   listParts,
-  listUnfinishedWholes,
+  listWholes,
   markActive,
   markInterrupted,
   markReceived,
@@ -378,11 +378,16 @@ export class Uploads {
   }
 
   /**
-   * After a start: an upload in one piece whose connection went down with the last process can never
-   * be completed, and incoming files without an upload are left from a crash. Multipart uploads go on.
+   * After a start: an upload in one piece whose bytes are not all there was cut off with the last
+   * process (or was just becoming an image) and can never be completed; incoming files without an
+   * upload are left from a crash. Multipart uploads go on, and so do those that had arrived.
    */
   async recover(): Promise<void> {
-    await this.#endAll(await listUnfinishedWholes(this.#database))
+    for (const upload of await listWholes(this.#database)) {
+      const arrived = upload.receivedDigest !== null
+      const present = arrived ? await this.#blobs.incomingSize(upload.id) : undefined
+      if (present !== upload.size) await this.#endAll([upload])
+    }
     await this.removeOrphans()
   }
 

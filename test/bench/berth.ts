@@ -24,7 +24,6 @@ export async function startBerth(directory: string): Promise<Contender> {
   const logFile = join(directory, 'berth.log')
   const server = await startServer(process.execPath, ['--enable-source-maps', program], {
     env: {
-      PATH: process.env['PATH'],
       HOME: process.env['HOME'],
       BERTH_DATA_DIR: dataDirectory,
       BERTH_LISTEN: `127.0.0.1:${port}`,
@@ -122,7 +121,7 @@ class Library {
   /** The server keeps deleted bytes for hours; the disk of a benchmark cannot wait for that. */
   async remove(image: string, { sha256 }: Payload): Promise<void> {
     await this.#call('DELETE', `v1/images/${image}?arch=amd64`)
-    await rm(join(this.#dataDirectory, 'blobs/sha256', sha256.slice(0, 2), sha256))
+    await rm(join(this.#dataDirectory, 'store/blobs/sha256', sha256.slice(0, 2), sha256))
   }
 
   /** The image itself, or where the redirect leads that larger ones are answered with. */
@@ -160,7 +159,7 @@ async function obtainToken(origin: string, password: string): Promise<string> {
 async function passwordIn(logFile: string): Promise<string> {
   const deadline = Date.now() + passwordDeadlineMs
   do {
-    const match = /password:?\s+(\S+)/.exec(await readFile(logFile, 'utf8'))
+    const match = /^\s*password:\s+(\S+)/m.exec(await readFile(logFile, 'utf8'))
     if (match?.[1] !== undefined) return match[1]
     await delay(100)
   } while (Date.now() < deadline)

@@ -2,26 +2,32 @@
 import { spawn } from 'node:child_process'
 import type { ChildProcess, SpawnOptions } from 'node:child_process'
 
+// Where Debian keeps servers; ordinary users do not have it in their path.
+const path = `${process.env['PATH'] ?? '/usr/bin:/bin'}:/usr/sbin`
 const running = new Set<ChildProcess>()
+let ending = false
 
 export function startChild(
   command: string,
   args: readonly string[],
   options: SpawnOptions,
 ): ChildProcess {
-  const child = spawn(command, args, options)
+  if (ending) throw new Error(`${command} is not started any more: the run was interrupted`)
+  const env = { ...(options.env ?? process.env), PATH: path }
+  const child = spawn(command, args, { ...options, env })
   running.add(child)
   child.once('exit', () => running.delete(child))
   child.once('error', () => running.delete(child))
   return child
 }
 
-/** Asks all of them to end; whoever waits for one sees it fail. */
+/** Asks all of them to end, and starts no more; whoever waits for one sees it fail. */
 export function endChildren(): void {
+  ending = true
   for (const child of running) child.kill('SIGTERM')
 }
 
-export interface Finished {
+interface Finished {
   readonly code: number | null
   readonly stdout: string
   readonly stderr: string

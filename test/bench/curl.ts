@@ -26,9 +26,13 @@ export async function curlPut(target: Target, file: string, sizeBytes: number): 
   )
 }
 
-export async function curlGet(target: Target, sizeBytes: number): Promise<void> {
-  const [moved] = await curl([transferLines(target, [])])
-  check(moved, (status) => status === 200, sizeBytes, 'downloaded')
+/** The whole, several times over one connection. */
+export async function curlGet(target: Target, sizeBytes: number, times = 1): Promise<void> {
+  const transfer = transferLines(target, [])
+  const moved = await curl(Array.from({ length: times }, () => transfer))
+  for (let time = 0; time < times; time += 1) {
+    check(moved[time], (status) => status === 200, sizeBytes, 'downloaded')
+  }
 }
 
 /** One range after the other over one connection. */

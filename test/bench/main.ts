@@ -24,6 +24,7 @@ import { runCase } from './rounds.ts'
 import { summarise } from './summary.ts'
 import { GIB } from './units.ts'
 import { uploadCases, uploadCounts } from './upload-cases.ts'
+import { warmMemory } from './warm-memory.ts'
 import { makeWorkplace } from './workplace.ts'
 import type { Workplace } from './workplace.ts'
 
@@ -33,20 +34,17 @@ const starters: Readonly<Record<ContenderName, (directory: string) => Promise<Co
   registry: startDockerRegistry,
 }
 
-try {
-  await main(readOptions(process.argv.slice(2)))
-} catch (error) {
-  if (error instanceof UsageError) console.error(`${error.message}\n\n${usage}`)
-  else console.error(error)
-  process.exitCode = error instanceof UsageError ? 2 : 1
-}
+let interrupted = false
 
-async function main(options: Options): Promise<void> {
-  if (options.help) {
-    console.log(usage)
-    return
-  }
-  await run(options)
+try {
+  const options = readOptions(process.argv.slice(2))
+  if (options.help) console.log(usage)
+  else await run(options)
+} catch (error) {
+  if (interrupted) console.error('interrupted')
+  else if (error instanceof UsageError) console.error(`${error.message}\n\n${usage}`)
+  else console.error(error)
+  process.exitCode = interrupted ? 130 : error instanceof UsageError ? 2 : 1
 }
 
 async function run(options: Options): Promise<void> {
@@ -55,10 +53,14 @@ async function run(options: Options): Promise<void> {
     // Each contender holds one image and receives one at a time; then come the memory cases.
     diskBytes: 8 * sizeBytes + memoryCaseBytes(sizeBytes) + GIB,
     payloadBytes: (1 + uploadCounts.length) * sizeBytes,
+    warmBytes: warmBytes(sizeBytes),
   })
   const contenders: Contender[] = []
   // Everything that waits for a child fails when it ends, and the clean-up below follows.
-  const interrupt = (): void => endChildren()
+  const interrupt = (): void => {
+    interrupted = true
+    endChildren()
+  }
   process.once('SIGINT', interrupt).once('SIGTERM', interrupt)
   try {
     await measureAll(options, workplace, contenders)
@@ -76,6 +78,9 @@ async function measureAll(
 ): Promise<void> {
   const missing = await startAll(options.servers, workplace, contenders)
   const report = newReport(options, contenders, missing)
+  if (!workplace.payloadsInMemory) {
+    console.log('*** no room in memory: the clients read from the disk that is measured ***')
+  }
   console.log(headText(report))
   const bench = await makeBench(options, workplace)
   for (const work of pickCases(bench, options)) {
@@ -115,6 +120,7 @@ async function makeBench(options: Options, workplace: Workplace): Promise<Bench>
   const { sizeBytes } = options
   const sizes = uploadCounts.map((count) => sizeBytes / count)
   const payloads = await PayloadSource.create(workplace.payloads, sizes)
+  if (workplace.payloadsInMemory) await warmMemory(workplace.payloads, warmBytes(sizeBytes))
   const stored = new Map<Contender, Payload>()
   const settle = async (): Promise<void> => {
     const sync = await runChild('sync', ['-f', workplace.disk], { timeoutMs: 120_000 })
@@ -135,6 +141,11 @@ async function makeBench(options: Options, workplace: Workplace): Promise<Bench>
       return payload
     },
   }
+}
+
+/** For the pages of the file system: an image that each contender keeps, and those just sent. */
+function warmBytes(sizeBytes: number): number {
+  return 6 * sizeBytes
 }
 
 function pickCases(bench: Bench, { only }: Options): Case[] {

@@ -1,4 +1,5 @@
 import { tmpdir } from 'node:os'
+import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 
 import { contenderNames } from './contender.ts'
@@ -42,7 +43,7 @@ export function readOptions(args: readonly string[]): Options {
     only: listOf(values.only),
     servers: serversOf(values.servers),
     jsonFile: values.json,
-    workDirectory: values.work,
+    workDirectory: resolve(values.work),
     help: values.help,
   }
 }

@@ -42,7 +42,7 @@ export function headText(report: Report): string {
   const versions = contenders.map(({ version }) => version).join(', ')
   return [
     `${versions} · Node ${machine['node']} · ${machine['cores']} × ${machine['processor']}`,
-    `${formatSize(sizeBytes)}, medians of ${rounds} interleaved rounds; berth/peer is what counts, absolute figures are this machine's today`,
+    `${formatSize(sizeBytes)}, medians of ${rounds} interleaved rounds; above 1 × Berth is faster; absolute figures are this machine's today`,
     ...missing.map((line) => `*** MISSING: ${line} ***`),
     '',
   ].join('\n')
@@ -93,5 +93,5 @@ function line(texts: readonly string[]): string {
 }
 
 function goalText({ text, value, met }: GoalResult): string {
-  return `  goal ${met ? 'met   ' : 'MISSED'}  ${text}: ${value.toFixed(2)}`
+  return `  goal ${met ? 'met   ' : 'MISSED'}  ${text}: ${Number(value.toPrecision(3))}`
 }

@@ -37,18 +37,17 @@ export async function startServer(
   closeSync(log)
   let failure: Error | undefined
   child.once('error', (error) => (failure = error))
-  const { pid } = child
   const deadline = Date.now() + startDeadlineMs
   while (!(await answers(options.readyUrl))) {
-    if (pid === undefined || failure || hasEnded(child) || Date.now() > deadline) {
-      child.kill('SIGTERM')
+    if (failure || hasEnded(child) || Date.now() > deadline) {
+      await stop(child)
       const printed = (await readFile(options.logFile, 'utf8')).trim().split('\n').slice(-10)
       throw new Error([`${command} did not start`, ...printed].join('\n'), { cause: failure })
     }
     await delay(50)
   }
-  if (pid === undefined) throw new Error(`${command} did not start`, { cause: failure })
-  return { pid, stop: () => stop(child, pid) }
+  if (child.pid === undefined) throw new Error(`${command} did not start`)
+  return { pid: child.pid, stop: async () => await stop(child) }
 }
 
 /** A port that nobody listens on at the moment. */
@@ -61,8 +60,9 @@ export async function freePort(): Promise<number> {
 }
 
 /** Asks it to end; what is left of it and its descendants after the deadline is killed. */
-async function stop(child: ChildProcess, pid: number): Promise<void> {
-  const tree = await processTree(pid)
+async function stop(child: ChildProcess): Promise<void> {
+  if (child.pid === undefined) return
+  const tree = await processTree(child.pid)
   if (!hasEnded(child)) child.kill('SIGTERM')
   const deadline = Date.now() + stopDeadlineMs
   while ((await survivors(tree)).length > 0 && Date.now() < deadline) await delay(50)

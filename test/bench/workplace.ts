@@ -9,18 +9,21 @@ export interface Workplace {
   readonly disk: string
   /** What clients read is here, in memory if there is room, so that the disk works for one side. */
   readonly payloads: string
+  readonly payloadsInMemory: boolean
   remove(): Promise<void>
 }
 
 interface Room {
   readonly diskBytes: number
   readonly payloadBytes: number
+  /** Used beside the payloads if these are in memory. */
+  readonly warmBytes: number
 }
 
 const sharedMemory = '/dev/shm'
 
 export async function makeWorkplace(directory: string, room: Room): Promise<Workplace> {
-  const inMemory = await hasMemoryFor(room.payloadBytes)
+  const inMemory = await hasMemoryFor(room.payloadBytes + room.warmBytes)
   const diskBytes = room.diskBytes + (inMemory ? 0 : room.payloadBytes)
   const free = await freeBytes(directory)
   if (free < diskBytes) {
@@ -38,17 +41,18 @@ export async function makeWorkplace(directory: string, room: Room): Promise<Work
   return {
     disk,
     payloads,
+    payloadsInMemory: inMemory,
     remove: async () => {
       for (const path of [payloads, disk]) await rm(path, { recursive: true, force: true })
     },
   }
 }
 
-/** Page cache and servers need memory as well: half of what is available is left to them. */
+/** Page cache and servers need memory as well: a third of what is available is left to them. */
 async function hasMemoryFor(bytes: number): Promise<boolean> {
   const free = await freeBytes(sharedMemory).catch(() => 0)
   const available = /^MemAvailable:\s+(\d+) kB/m.exec(await readFile('/proc/meminfo', 'utf8'))
-  return free >= bytes && Number(available?.[1] ?? 0) * KIB >= 2 * bytes
+  return free >= bytes && Number(available?.[1] ?? 0) * KIB >= 1.5 * bytes
 }
 
 async function freeBytes(directory: string): Promise<number> {

@@ -27,6 +27,20 @@ export interface RequestOptions {
   readonly body?: Buffer | string
 }
 
+export interface PartsUpload {
+  /** The image's ID. */
+  readonly image: string
+  readonly uploadID: string
+  readonly totalParts: number
+  readonly partSize: number
+  readonly sif: Buffer
+}
+
+export interface SentPart {
+  readonly partNumber: number
+  readonly token: string
+}
+
 export class Client {
   readonly url: string
   readonly credentials: Credentials | undefined
@@ -90,6 +104,50 @@ export class Client {
     return reply.json.data.id as string
   }
 
+  /** POST v2/imagefile for an announced image: the upload URL. */
+  async openWhole(path: string, sif: Buffer): Promise<string> {
+    const id = await this.announce(path, sif)
+    const reply = await this.post(`/v2/imagefile/${id}`, { filesize: sif.length })
+    assert.equal(reply.status, 200, reply.body.toString())
+    return reply.json.data.uploadURL as string
+  }
+
+  /** Starts a multipart upload of an announced image. */
+  async openParts(path: string, sif: Buffer): Promise<PartsUpload> {
+    const id = await this.announce(path, sif)
+    const reply = await this.post(`/v2/imagefile/${id}/_multipart`, { filesize: sif.length })
+    assert.equal(reply.status, 200, reply.body.toString())
+    const { uploadID, totalParts, partSize } = reply.json.data
+    return { image: id, uploadID, totalParts, partSize, sif }
+  }
+
+  /** The address for one part. */
+  async partUrl(upload: PartsUpload, partNumber: number): Promise<string> {
+    const body = { uploadID: upload.uploadID, partSize: upload.partSize, partNumber, sha256sum: '' }
+    const reply = await this.put(`/v2/imagefile/${upload.image}/_multipart`, body)
+    assert.equal(reply.status, 200, reply.body.toString())
+    return reply.json.data.presignedURL as string
+  }
+
+  /** Sends one part as it is, or other bytes; returns what `_multipart_complete` wants of it. */
+  async sendPart(upload: PartsUpload, number: number, bytes?: Buffer): Promise<SentPart> {
+    const { sif, partSize } = upload
+    const part = bytes ?? sif.subarray((number - 1) * partSize, number * partSize)
+    const reply = await this.upload(await this.partUrl(upload, number), part)
+    assert.equal(reply.status, 200, reply.body.toString())
+    return { partNumber: number, token: String(reply.headers['etag']) }
+  }
+
+  async completeParts(upload: PartsUpload, completedParts: readonly SentPart[]): Promise<Reply> {
+    const body = { uploadID: upload.uploadID, completedParts }
+    return await this.put(`/v2/imagefile/${upload.image}/_multipart_complete`, body)
+  }
+
+  async abortParts(upload: PartsUpload): Promise<Reply> {
+    const body = { uploadID: upload.uploadID }
+    return await this.put(`/v2/imagefile/${upload.image}/_multipart_abort`, body)
+  }
+
   async tag(path: string, tag: string, sif: Buffer, arch = 'amd64'): Promise<void> {
     const body = { Arch: arch, Tag: tag, ImageID: `${path}:${libraryHash(sif)}` }
     const reply = await this.post(`/v2/tags/${path}`, body)
@@ -105,6 +163,14 @@ export class Client {
     }
     return await exchange(origin, 'PUT', pathname, headers, bytes)
   }
+}
+
+/** The error form of the library: the status again in `code`, and a text for people. */
+export function assertProblem(reply: Reply, status: number, message: RegExp = /./): void {
+  assert.equal(reply.status, status, reply.body.toString())
+  assert.match(String(reply.headers['content-type']), /^application\/json/)
+  assert.equal(reply.json.error.code, status)
+  assert.match(reply.json.error.message, message)
 }
 
 export function sha256(bytes: Buffer): string {

@@ -4,7 +4,7 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Writable } from 'node:stream'
-import type { TestContext } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
 
 import { pino } from 'pino'
 
@@ -15,8 +15,10 @@ import type { Appliance } from '../../server/appliance.ts'
 import { makeConfig } from '../../server/config.ts'
 import { sql } from '../../server/database.ts'
 import type { Db } from '../../server/database.ts'
+import { newId } from '../../server/identifiers.ts'
 import { listen } from '../../server/listener.ts'
 import { Client } from './client.ts'
+import { freePort } from './free-port.ts'
 import { createTestDatabase } from './postgres.ts'
 
 export interface TestServer {
@@ -30,6 +32,8 @@ export interface TestServer {
   log(): string
   /** A new account with a token; the password is `<name>-password`. */
   account(name: string, options?: { isAdmin?: boolean }): Promise<Client>
+  /** The same without a password, as for accounts of a directory: quick to make. */
+  user(name: string, options?: { isAdmin?: boolean }): Promise<Client>
   /** Ends this server and starts another on the same data; the port changes. */
   restart(): Promise<TestServer>
 }
@@ -41,9 +45,14 @@ export interface TestServerOptions {
   readonly leavesUploads?: boolean
 }
 
+/** A test's context, or `{ after }` of node:test for a server that all tests of a file share. */
+export interface Lifetime {
+  after(work: () => Promise<void>): void
+}
+
 /** Closes with the test, and then asserts that no upload and no incoming file is left. */
 export async function startServer(
-  t: TestContext,
+  t: Lifetime,
   options: TestServerOptions = {},
 ): Promise<TestServer> {
   const directory = mkdtempSync(join(tmpdir(), 'berth-data-'))
@@ -106,30 +115,34 @@ async function run(settings: Readonly<Record<string, unknown>>): Promise<Running
   const { idleSeconds } = config.uploads
   const listener = await listen(createApp(appliance), { ...config.listen, idleSeconds })
   const url = config.publicUrl
+  const { database } = appliance
+
+  async function signedIn(accountId: string, name: string, isAdmin: boolean): Promise<Client> {
+    const who = { accountId, name, isAdmin, tokenId: undefined, address: 'test' }
+    const { token, id } = await appliance.tokens.issue({ kind: 'account', ...who }, 'test')
+    return new Client(url, { name, accountId, token, tokenId: id })
+  }
+
   return {
     url,
     appliance,
-    db: appliance.database,
+    db: database,
     dataDir: config.dataDir,
     anonymous: new Client(url, undefined),
     log: () => lines.join(''),
     account: async (name, options = {}) => {
       const isAdmin = options.isAdmin ?? false
-      const account = await addAccount(appliance.database, hostOperator, {
-        name,
-        password: `${name}-password`,
-        isAdmin,
-      })
-      const actor = {
-        kind: 'account',
-        accountId: account.id,
-        name,
-        isAdmin,
-        tokenId: undefined,
-        address: 'test',
-      } as const
-      const { token, id } = await appliance.tokens.issue(actor, 'test')
-      return new Client(url, { name, accountId: account.id, token, tokenId: id })
+      const password = `${name}-password`
+      const account = await addAccount(database, hostOperator, { name, password, isAdmin })
+      return await signedIn(account.id, name, isAdmin)
+    },
+    user: async (name, options = {}) => {
+      const isAdmin = options.isAdmin ?? false
+      const id = newId()
+      await database.query(
+        sql`insert into accounts (id, name, is_admin) values (${id}, ${name}, ${isAdmin})`,
+      )
+      return await signedIn(id, name, isAdmin)
     },
     close: async () => {
       await listener.close(1000)
@@ -138,18 +151,25 @@ async function run(settings: Readonly<Record<string, unknown>>): Promise<Running
   }
 }
 
-async function freePort(): Promise<number> {
-  const probe = await listen(() => {}, { host: '127.0.0.1', port: 0, idleSeconds: 1 })
-  await probe.close(0)
-  return probe.port
-}
-
 async function assertNothingLeft(server: Running): Promise<void> {
   const open = await server.db.query(sql`select id from uploads`)
   assert.deepEqual(open, [], 'an upload was left open')
   const files = readdirSync(join(server.dataDir, 'store/incoming'))
   assert.deepEqual(files, [], 'incoming files were left behind')
   await assertLedger(server.db)
+}
+
+/** Waits for a state that a request brings about after its connection has gone. */
+export async function eventually(
+  isSo: () => Promise<boolean>,
+  what: string,
+  deadlineMs = 10_000,
+): Promise<void> {
+  const deadline = Date.now() + deadlineMs
+  while (!(await isSo())) {
+    if (Date.now() > deadline) assert.fail(`not within ${deadlineMs} ms: ${what}`)
+    await setTimeout(20)
+  }
 }
 
 /** used = sum of the distinct linked blobs, reserved = sum of the open uploads, for every entity. */
