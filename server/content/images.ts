@@ -2,7 +2,7 @@
 import { sql } from '../database.ts'
 import type { Db } from '../database.ts'
 import type { SifFacts } from '../sif/inspect.ts'
-import type { Digest, RepositoryPath, Tag } from './names.ts'
+import type { Arch, Digest, ImageReference, RepositoryPath, Tag } from './names.ts'
 import type { ComposedManifest } from './sif-manifest.ts'
 
 export interface ImageRow {
@@ -13,7 +13,9 @@ export interface ImageRow {
   readonly container: string
   readonly containerDescription: string
   readonly containerDownloads: number
+  readonly ownerId: string | null
   readonly ownerName: string | null
+  readonly private: boolean
   readonly digest: Digest
   readonly manifestDigest: Digest
   readonly sizeBytes: number
@@ -29,30 +31,43 @@ export interface ImageRow {
   readonly uploadedAt: Date
 }
 
-/** One statement for every way to look images up; null means "any". Newest tag or upload first. */
+/** The images of a repository, in the order of their arrival. */
 export async function selectImages(
   db: Db,
   repositoryId: number,
-  filter: { digest?: Digest; manifestDigest?: Digest; uuid?: string } = {},
+  filter: { digest?: Digest } = {},
 ): Promise<ImageRow[]> {
   return await db.query<ImageRow>(sql`
-    select i.repository_id as "repositoryId", r.path, e.name as "entity", c.name as "collection",
-      r.name as "container", r.description as "containerDescription",
-      r.download_count as "containerDownloads", a.name as "ownerName", i.digest,
-      i.manifest_digest as "manifestDigest", b.size as "sizeBytes", i.description,
-      coalesce(f.arch, '') as "arch", f.signed, f.encrypted, f.fingerprints,
-      (select coalesce(array_agg(distinct t.name order by t.name), '{}') from tags t
-        where t.repository_id = i.repository_id and t.manifest_digest = i.manifest_digest) as "tags",
-      i.created_by as "createdBy", i.created_at as "createdAt", i.uploaded_at as "uploadedAt"
-    from images i join repositories r on r.id = i.repository_id
-      join collections c on c.id = r.collection_id join entities e on e.id = r.entity_id
-      left join accounts a on a.id = e.owner_id
-      join blobs b on b.digest = i.digest join sif_facts f on f.digest = i.digest
-    where i.repository_id = ${repositoryId} and i.manifest_digest is not null
-      and i.digest = coalesce(${filter.digest ?? null}, i.digest)
-      and i.manifest_digest = coalesce(${filter.manifestDigest ?? null}, i.manifest_digest)
-      and (${filter.uuid ?? null}::text is null or f.uuid = ${filter.uuid ?? null})
-    order by i.uploaded_at, i.digest`)
+    select d.* from image_details d
+    where d."repositoryId" = ${repositoryId} and d.digest = coalesce(${filter.digest ?? null}, d.digest)
+    order by d."uploadedAt", d.digest`)
+}
+
+/** What a reference names. Of a tag without an architecture, what was tagged last comes first. */
+export async function lookUpImages(
+  db: Db,
+  reference: ImageReference,
+  arch: Arch | undefined,
+): Promise<ImageRow[]> {
+  const { path } = reference.repository
+  if (reference.kind === 'digest') {
+    return await db.query<ImageRow>(
+      sql`select d.* from image_details d where d.path = ${path} and d.digest = ${reference.digest}`,
+    )
+  }
+  if (reference.kind === 'uuid') {
+    return await db.query<ImageRow>(
+      sql`select d.* from image_details d where d.path = ${path} and d.uuid = ${reference.uuid}`,
+    )
+  }
+  return await db.query<ImageRow>(sql`
+    select d.*
+    from repositories r join tags t on t.repository_id = r.id
+      join image_details d
+        on d."repositoryId" = t.repository_id and d."manifestDigest" = t.manifest_digest
+    where r.path = ${path} and t.name = ${reference.tag} and t.arch = coalesce(${arch ?? null}, t.arch)
+    order by t.updated_at desc
+    limit 1`)
 }
 
 /** Remembers that an image is to come, with its description; says nothing about bytes. */

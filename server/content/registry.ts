@@ -13,6 +13,7 @@ import type { BlobStore } from './blob-store.ts'
 import {
   announceImage,
   findReadableSif,
+  lookUpImages,
   putSifManifest,
   removeImage,
   selectImages,
@@ -186,33 +187,12 @@ export class Registry {
     reference: ImageReference,
     arch: Arch | undefined,
   ): Promise<ImageRow> {
-    const repository = await this.getRepository(actor, reference.repository)
-    const [image, ...others] = await this.#lookUp(repository.id, reference, arch)
-    if (image === undefined) {
-      throw notFound('image', `There is no such image in ${reference.repository.path}.`)
-    }
+    const [image, ...others] = await lookUpImages(this.#database, reference, arch)
+    if (image === undefined || !allows(actor, 'pull', image)) throw noSuchImage(reference)
     if (others.length > 0) {
       throw new Failure('conflict', 'image', 'Several images have this identifier: use sha256.…')
     }
     return image
-  }
-
-  async #lookUp(
-    repositoryId: number,
-    reference: ImageReference,
-    arch: Arch | undefined,
-  ): Promise<ImageRow[]> {
-    if (reference.kind === 'digest') {
-      return await selectImages(this.#database, repositoryId, { digest: reference.digest })
-    }
-    if (reference.kind === 'uuid') {
-      return await selectImages(this.#database, repositoryId, { uuid: reference.uuid })
-    }
-    const tags = await selectTags(this.#database, repositoryId, { name: reference.tag })
-    // Clients before 3.4 name no architecture: they get what was tagged last.
-    const tag = arch === undefined ? tags.at(-1) : tags.find((row) => row.arch === arch)
-    if (tag === undefined) return []
-    return await selectImages(this.#database, repositoryId, { manifestDigest: tag.manifestDigest })
   }
 
   async listImages(actor: Actor, name: RepositoryName): Promise<ImageRow[]> {
@@ -265,10 +245,8 @@ export class Registry {
     requirePermission(actor, 'delete', repository)
     const place = { entityId: repository.entityId, repositoryId: repository.id }
     return await this.#database.transaction(async (tx) => {
-      const [image] = await this.#lookUp(repository.id, reference, arch)
-      if (image === undefined) {
-        throw notFound('image', `There is no such image in ${reference.repository.path}.`)
-      }
+      const [image] = await lookUpImages(tx, reference, arch)
+      if (image === undefined) throw noSuchImage(reference)
       if (reference.kind === 'tag') {
         await removeTag(tx, repository.id, reference.tag, arch ?? image.arch)
       }
@@ -360,4 +338,8 @@ export class Registry {
   async ledgerOf(entityId: number): Promise<Ledger> {
     return await readLedger(this.#database, entityId, this.#defaultQuota)
   }
+}
+
+function noSuchImage(reference: ImageReference): Failure {
+  return notFound('image', `There is no such image in ${reference.repository.path}.`)
 }

@@ -192,6 +192,19 @@ create index uploads_of_entity on uploads (entity_id, expected_digest);
 create index uploads_of_repository on uploads (repository_id);
 create index uploads_by_activity on uploads (active_at);
 
+create view image_details as
+select i.repository_id as "repositoryId", r.path, r.entity as "entity",
+  r.collection as "collection", r.name as "container", r.description as "containerDescription",
+  r."downloadCount" as "containerDownloads", r."ownerId", r."ownerName", r.private, i.digest,
+  i.manifest_digest as "manifestDigest", b.size as "sizeBytes", i.description,
+  coalesce(f.arch, '') as "arch", f.uuid, f.signed, f.encrypted, f.fingerprints,
+  (select coalesce(array_agg(distinct t.name order by t.name), '{}') from tags t
+    where t.repository_id = i.repository_id and t.manifest_digest = i.manifest_digest) as "tags",
+  i.created_by as "createdBy", i.created_at as "createdAt", i.uploaded_at as "uploadedAt"
+from images i join repository_details r on r.id = i.repository_id
+  join blobs b on b.digest = i.digest join sif_facts f on f.digest = i.digest
+where i.manifest_digest is not null;
+
 create view open_uploads as
 select id, entity_id as "entityId", repository_id as "repositoryId", expected_digest as "digest",
   expected_bytes as "size", reserved_bytes as "reservedBytes", part_bytes as "partBytes",
