@@ -112,14 +112,14 @@ export function openDatabase(address: DatabaseAddress, log: Log): Database {
 
     transaction: async (work) =>
       await withClient(async (client) => {
-        await run(client, sql`begin`)
+        await run(client, plain('begin'))
         try {
           const result = await work({ query: async (statement) => await run(client, statement) })
-          await run(client, sql`commit`)
+          await run(client, plain('commit'))
           return result
         } catch (error) {
           // A failed rollback means a dead connection, which the server rolls back by itself.
-          await run(client, sql`rollback`).catch(() => {})
+          await run(client, plain('rollback')).catch(() => {})
           throw error
         }
       }),
@@ -139,6 +139,11 @@ export function openDatabase(address: DatabaseAddress, log: Log): Database {
 
     close: async () => await pool.end(),
   }
+}
+
+/** Without values the text goes as it is, in one message. */
+function plain(text: string): Statement {
+  return { text, values: [] }
 }
 
 async function run<Row extends object>(
