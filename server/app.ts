@@ -15,11 +15,7 @@ import { logRequests } from './http/request-log.ts'
 import { libraryRoutes } from './library/routes.ts'
 import { libraryTransferRoutes } from './library/transfer-routes.ts'
 import { transferRoutes } from './transfer/routes.ts'
-import { pageRoutes } from './ui/routes.tsx'
-
-/** What can be read without a token, unless the site says otherwise. */
-const readable =
-  /^\/(?:v1\/(?:entities|collections|containers|images|imagefile|tags|search)|v2\/tags|library)(?:\/|$)/
+import { containerPages, publicPages } from './ui/routes.tsx'
 
 export function createApp(appliance: Appliance): Express {
   const { config, log, registry, uploads, tokens, capabilities, signingKey } = appliance
@@ -42,7 +38,9 @@ export function createApp(appliance: Appliance): Express {
   app.use(discoveryRoutes(config, appliance.ready))
   app.use(accountRoutes(tokens, signingKey))
   app.use(tokenRoutes(tokens, appliance.signIn))
-  if (!config.access.anonymousPull) app.use(readable, signedInOnly())
+  app.use(publicPages(config))
+  // Everything below reads or writes the library.
+  if (!config.access.anonymousPull) app.use(signedInOnly())
   app.use(libraryRoutes(registry, defaults))
   app.use(
     libraryTransferRoutes({
@@ -54,7 +52,7 @@ export function createApp(appliance: Appliance): Express {
       redirectFromBytes: config.library.redirectFromBytes,
     }),
   )
-  app.use(pageRoutes(config, registry))
+  app.use(containerPages(config, registry))
   app.use(() => {
     throw notFound('request', 'There is nothing at this address.')
   })

@@ -4,7 +4,7 @@
  */
 import pg from 'pg'
 
-import { Failure } from './failure.ts'
+import { Failure, invalid } from './failure.ts'
 import type { Log } from './log.ts'
 
 export interface Statement {
@@ -164,6 +164,9 @@ const passingErrno = new Set(['ECONNREFUSED', 'ECONNRESET', 'ENOENT', 'EPIPE', '
 
 function databaseFailure(error: unknown): unknown {
   const { code, message } = error as { code?: string; message?: string }
+  if (code === '22021' || code === '22P05') {
+    return invalid('request', 'A text holds characters that cannot be stored (NUL).', error)
+  }
   if (code === '23503' || code === '23505') {
     const text = 'Somebody else changed this at the same moment: try again.'
     return new Failure('conflict', 'database', text, { cause: error })

@@ -104,6 +104,8 @@ export async function signIn(
   password: string,
   address: string,
 ): Promise<AccountActor | undefined> {
+  // NUL at the end would not change the key that scrypt derives (HMAC pads with it).
+  if (name.includes('\0') || password.includes('\0')) return undefined
   const [row] = await database.query<{
     id: string
     name: string
@@ -113,7 +115,7 @@ export async function signIn(
   }>(sql`
     select id, name, password_hash as "hash", is_admin as "isAdmin",
       disabled_at is not null as "disabled"
-    from accounts where name = ${name.replaceAll('\0', '')}`)
+    from accounts where name = ${name}`)
   const right = await checkPassword(password.slice(0, maxPassword), row?.hash ?? undefined)
   if (row !== undefined && right && !row.disabled) {
     const { id, isAdmin } = row

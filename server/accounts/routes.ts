@@ -1,14 +1,15 @@
 /** What clients ask about a token: token-status, the current user, the public signing key. */
-import { Router } from 'express'
+import type { Router } from 'express'
 
 import { notFound } from '../failure.ts'
 import { actorOf, bearerToken } from '../http/actor.ts'
+import { newRouter } from '../http/router.ts'
 import { requireAccount } from './permissions.ts'
 import type { SigningKey } from './signing-key.ts'
 import type { Tokens } from './tokens.ts'
 
 export function accountRoutes(tokens: Tokens, key: SigningKey): Router {
-  const router = Router()
+  const router = newRouter()
 
   // 404 is the one status that clients turn into "Invalid Credentials" (protocol.md 2.1).
   router.get('/v1/token-status', (req, res) => {

@@ -1,6 +1,5 @@
 /** /api/v1/tokens: issue (with the password), list, revoke (with the password or a token). */
-import { Router } from 'express'
-import type { Request } from 'express'
+import type { Request, Router } from 'express'
 import { z } from 'zod'
 
 import type { AccountActor } from '../accounts/actor.ts'
@@ -9,6 +8,7 @@ import type { TokenRow, Tokens } from '../accounts/tokens.ts'
 import { unauthenticated } from '../failure.ts'
 import { actorOf, passwordOf } from '../http/actor.ts'
 import { jsonBody, parse, queryOf } from '../http/parse.ts'
+import { newRouter } from '../http/router.ts'
 
 /** Checks a name and a password; undefined when they are wrong. */
 export type SignIn = (
@@ -17,10 +17,17 @@ export type SignIn = (
   address: string,
 ) => Promise<AccountActor | undefined>
 
-const newToken = z.strictObject({ label: z.string().max(200).default('') })
+// Labels are shown in terminals: no control characters, and nothing that is not a character.
+const newToken = z.strictObject({
+  label: z
+    .string()
+    .max(200)
+    .regex(/^[^\p{Cc}\p{Cs}]*$/u, 'control characters are not allowed')
+    .default(''),
+})
 
 export function tokenRoutes(tokens: Tokens, signIn: SignIn): Router {
-  const router = Router()
+  const router = newRouter()
 
   router.post('/api/v1/tokens', jsonBody(), async (req, res) => {
     const { label } = parse(newToken, req.body)

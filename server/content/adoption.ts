@@ -12,7 +12,7 @@ import type { BlobStore } from './blob-store.ts'
 import { insertSifBlob, putSifManifest, selectImages } from './images.ts'
 import type { ImageRow } from './images.ts'
 import type { RepositoryName } from './names.ts'
-import { link } from './quota.ts'
+import { link, lockEntity } from './quota.ts'
 import { composeSifManifest } from './sif-manifest.ts'
 import { deleteUpload } from './upload-rows.ts'
 import type { UploadRow } from './upload-rows.ts'
@@ -46,6 +46,7 @@ export async function adopt(
   const { name, upload, facts, defaultQuota } = image
   const { id, digest, size, repositoryId, entityId, reservedBytes } = upload
   await database.transaction(async (tx) => {
+    await lockEntity(tx, entityId)
     await lockDigest(tx, digest)
     await blobs.admit(id, digest)
     await insertSifBlob(tx, digest, size, facts)

@@ -1,7 +1,10 @@
 /** Entities, collections and repositories: rows, and the SQL that finds, makes and lists them. */
 import { sql } from '../database.ts'
-import type { Db } from '../database.ts'
-import type { RepositoryName, RepositoryPath } from './names.ts'
+import type { Database, Db } from '../database.ts'
+import { Failure } from '../failure.ts'
+import { forgetAnnounced } from './images.ts'
+import type { Digest, RepositoryName, RepositoryPath } from './names.ts'
+import { lockEntity } from './quota.ts'
 
 export interface Viewer {
   /** Account ID; null when nobody is signed in. */
@@ -186,6 +189,26 @@ export async function countDownload(db: Db, repositoryId: number): Promise<void>
   await db.query(
     sql`update repositories set download_count = download_count + 1 where id = ${repositoryId}`,
   )
+}
+
+/**
+ * Removes the names that a push made before it failed: the announced image, and what is empty
+ * without it. Not while somebody else is pushing there, who wants the names.
+ */
+export async function forgetPush(
+  database: Database,
+  repository: { readonly id: number; readonly entityId: number },
+  digest: Digest,
+): Promise<void> {
+  try {
+    await database.transaction(async (tx) => {
+      await lockEntity(tx, repository.entityId)
+      await forgetAnnounced(tx, repository.id, digest)
+      await removeIfEmpty(tx, repository.id)
+    })
+  } catch (error) {
+    if (!(error instanceof Failure) || error.kind !== 'conflict') throw error
+  }
 }
 
 /**

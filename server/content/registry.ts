@@ -25,6 +25,7 @@ import {
   findCollection,
   findEntity,
   findRepository,
+  forgetPush,
   insertCollection,
   insertEntity,
   insertRepository,
@@ -33,7 +34,7 @@ import {
   listRepositories,
 } from './places.ts'
 import type { CollectionRow, EntityRow, RepositoryRow } from './places.ts'
-import { link, readLedger, unlink } from './quota.ts'
+import { link, lockEntity, readLedger, unlink } from './quota.ts'
 import type { Ledger } from './quota.ts'
 import { searchPlaces } from './search.ts'
 import type { SearchQuery, SearchResult } from './search.ts'
@@ -212,23 +213,38 @@ export class Registry {
   ): Promise<{ readonly image: ImageRow | undefined; readonly repository: RepositoryRow }> {
     const account = requireAccount(actor)
     const repository = await this.ensureRepository(actor, name)
+    try {
+      await this.#announce(account, repository, digest, description)
+    } catch (error) {
+      await forgetPush(this.#database, repository, digest)
+      throw error
+    }
+    const [image] = await selectImages(this.#database, repository.id, { digest })
+    return { image, repository }
+  }
+
+  async #announce(
+    account: AccountActor,
+    repository: RepositoryRow,
+    digest: Digest,
+    description: string,
+  ): Promise<void> {
     const place = { entityId: repository.entityId, repositoryId: repository.id }
     await this.#database.transaction(async (tx) => {
       const createdBy = account.accountId
+      await lockEntity(tx, repository.entityId)
       await announceImage(tx, { repositoryId: repository.id, digest, description, createdBy })
-      const stored = await findReadableSif(tx, digest, viewerOf(actor))
+      const stored = await findReadableSif(tx, digest, viewerOf(account))
       if (stored === undefined) return
       await link(tx, place, stored, { reservedBytes: 0, defaultQuota: this.#defaultQuota })
       const manifest = composeSifManifest(digest, stored.size, stored.facts)
       await putSifManifest(tx, repository.id, digest, manifest, createdBy)
-      await audit(tx, actor, {
+      await audit(tx, account, {
         action: 'image.push',
-        target: `${name.path}@${digest}`,
+        target: `${repository.path}@${digest}`,
         details: { size: stored.size, sent: false },
       })
     })
-    const [image] = await selectImages(this.#database, repository.id, { digest })
-    return { image, repository }
   }
 
   /**
@@ -245,6 +261,7 @@ export class Registry {
     requirePermission(actor, 'delete', repository)
     const place = { entityId: repository.entityId, repositoryId: repository.id }
     return await this.#database.transaction(async (tx) => {
+      await lockEntity(tx, repository.entityId)
       const [image] = await lookUpImages(tx, reference, arch)
       if (image === undefined) throw noSuchImage(reference)
       if (reference.kind === 'tag') {

@@ -11,6 +11,7 @@ import { lockDigest } from './blob-lock.ts'
 import type { BlobStore } from './blob-store.ts'
 import type { Digest } from './names.ts'
 import { removeIfEmpty } from './places.ts'
+import { lockEntity } from './quota.ts'
 import type { Uploads } from './uploads.ts'
 
 export interface SweepResult {
@@ -97,13 +98,16 @@ async function dropAbandonedNames(database: Database): Promise<void> {
     where i.manifest_digest is null and i.created_at < now() - interval '1 day'
       and not exists (select 1 from uploads u
         where u.repository_id = i.repository_id and u.expected_digest = i.digest)`)
-  const empty = await database.query<{ id: number }>(sql`
-    select r.id from repositories r
+  const empty = await database.query<{ id: number; entityId: number }>(sql`
+    select r.id, r.entity_id as "entityId" from repositories r
     where r.updated_at < now() - interval '1 day'
       and not exists (select 1 from images i where i.repository_id = r.id)`)
-  for (const { id } of empty) {
+  for (const { id, entityId } of empty) {
     try {
-      await database.transaction(async (tx) => await removeIfEmpty(tx, id))
+      await database.transaction(async (tx) => {
+        await lockEntity(tx, entityId)
+        await removeIfEmpty(tx, id)
+      })
     } catch (error) {
       if (!(error instanceof Failure) || error.kind !== 'conflict') throw error // wanted again
     }

@@ -38,9 +38,7 @@ export async function insertUpload(tx: Db, upload: NewUpload): Promise<void> {
 /** An upload whose token was revoked or has expired since is not found: nobody may go on with it. */
 export async function findUpload(db: Db, id: string): Promise<UploadRow | undefined> {
   const [row] = await db.query<UploadRow>(sql`
-    select u.* from open_uploads u left join tokens t on t.id = u."tokenId"
-    where u.id = ${id}
-      and (u."tokenId" is null or (t.revoked_at is null and t.expires_at > now()))`)
+    select u.* from open_uploads u where u.id = ${id} and u.live`)
   return row
 }
 
@@ -54,7 +52,7 @@ export async function findCompletable(
   const [row] = await db.query<UploadRow>(sql`
     select u.* from open_uploads u
     where u."repositoryId" = ${repositoryId} and u.digest = ${digest}
-      and u."accountId" = ${accountId} and u."partBytes" is null
+      and u."accountId" = ${accountId} and u."partBytes" is null and u.live
     order by (u."receivedDigest" is not distinct from u.digest) desc,
       (u."receivedDigest" is not null) desc, u."createdAt"
     limit 1`)
@@ -70,7 +68,7 @@ export async function findStaleRivals(
   return await db.query<UploadRow>(sql`
     select u.* from open_uploads u
     where u."entityId" = ${entityId} and u.digest = ${digest}
-      and (u.interrupted or u."activeAt" < now() - interval '1 minute')`)
+      and (u.interrupted or not u.live or u."activeAt" < now() - interval '1 minute')`)
 }
 
 export async function listExpired(db: Db, hours: number): Promise<UploadRow[]> {

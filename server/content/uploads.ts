@@ -17,13 +17,13 @@ import type { SifFacts } from '../sif/inspect.ts'
 import { adopt, inspectFile } from './adoption.ts'
 import type { BlobStore } from './blob-store.ts'
 import type { HashThread } from './hash-thread.ts'
-import { forgetAnnounced, isAnnounced, selectImages } from './images.ts'
+import { isAnnounced, selectImages } from './images.ts'
 import type { ImageRow } from './images.ts'
 import { receive } from './incoming.ts'
 import { digestOfHex } from './names.ts'
 import type { Digest, RepositoryName } from './names.ts'
 import { PartHashes } from './part-hashes.ts'
-import { removeIfEmpty } from './places.ts'
+import { forgetPush } from './places.ts'
 import type { RepositoryRow } from './places.ts'
 import { release, reserve } from './quota.ts'
 import type { Registry } from './registry.ts'
@@ -125,7 +125,7 @@ export class Uploads {
       await this.#requireSpace(size)
       await this.#reserve(upload)
     } catch (error) {
-      throw await this.#forget(repository.id, digest, error)
+      throw await this.#forget(repository, digest, error)
     }
     return { id: upload.id, partBytes, totalParts: Math.ceil(size / partBytes) }
   }
@@ -141,7 +141,9 @@ export class Uploads {
       if (!(error instanceof Failure) || error.kind !== 'over-quota') throw error
       // A push that was broken off may hold just the bytes that its repetition needs.
       const rivals = await findStaleRivals(this.#database, upload.entityId, upload.digest)
-      if ((await this.#endAll(rivals)) === 0) throw error
+      const stale = rivals.filter(({ id }) => !this.#turns.isBusy(id))
+      if (stale.length === 0) throw error
+      for (const rival of stale) await this.#end(rival)
       await take()
     })
   }
@@ -185,7 +187,7 @@ export class Uploads {
       } catch (error) {
         // Nobody sends these bytes again: the client starts over with a new upload.
         await this.#end(upload)
-        throw await this.#forget(upload.repositoryId, upload.digest, error)
+        throw await this.#forget(placeOf(upload), upload.digest, error)
       } finally {
         await file.close()
       }
@@ -404,7 +406,7 @@ export class Uploads {
     for (const upload of uploads) {
       if (this.#turns.isBusy(upload.id)) continue
       await this.#end(upload)
-      await this.#forget(upload.repositoryId, upload.digest, undefined)
+      await forgetPush(this.#database, placeOf(upload), upload.digest)
       ended += 1
     }
     return ended
@@ -424,20 +426,15 @@ export class Uploads {
   /** Ends an upload for a reason that the client hears, leaving nothing behind; returns the reason. */
   async #refuse(upload: UploadRow, reason: Failure): Promise<Failure> {
     await this.#end(upload)
-    return await this.#forget(upload.repositoryId, upload.digest, reason)
+    return await this.#forget(placeOf(upload), upload.digest, reason)
   }
 
-  /** Removes the names that a push made before it failed for this reason. */
-  async #forget<Reason>(repositoryId: number, digest: Digest, reason: Reason): Promise<Reason> {
-    try {
-      await this.#database.transaction(async (tx) => {
-        await forgetAnnounced(tx, repositoryId, digest)
-        await removeIfEmpty(tx, repositoryId)
-      })
-    } catch (error) {
-      // Somebody else is pushing there at this moment, and the names are wanted.
-      if (!(error instanceof Failure) || error.kind !== 'conflict') throw error
-    }
+  async #forget<Reason>(
+    repository: { readonly id: number; readonly entityId: number },
+    digest: Digest,
+    reason: Reason,
+  ): Promise<Reason> {
+    await forgetPush(this.#database, repository, digest)
     return reason
   }
 
@@ -489,6 +486,10 @@ function placeOfPart(upload: UploadRow, number: number): { offset: number; size:
     throw invalid('upload', `There is no part ${number}.`)
   }
   return { offset, size: Math.min(partBytes, size - offset) }
+}
+
+function placeOf(upload: UploadRow): { id: number; entityId: number } {
+  return { id: upload.repositoryId, entityId: upload.entityId }
 }
 
 function gone(): Failure {

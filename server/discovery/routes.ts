@@ -1,14 +1,15 @@
 /** Where the services are, which version they have, and whether they are well. */
-import { Router } from 'express'
+import type { Router } from 'express'
 
 import type { Config } from '../config.ts'
+import { newRouter } from '../http/router.ts'
 import { libraryApiVersion, serviceVersion } from '../version.ts'
 
 /** True when everything that a request needs answers. */
 export type Readiness = () => Promise<boolean>
 
 export function discoveryRoutes(config: Config, ready: Readiness): Router {
-  const router = Router()
+  const router = newRouter()
   const { services } = config
 
   // Every top-level value must be an object, no address may end in a slash, and all six must be

@@ -42,5 +42,5 @@ export function logRequests(log: Log): RequestHandler {
 /** The path without query; of a capability URL only that it was one. */
 function loggable(url: string): string {
   const path = url.split('?', 1)[0] ?? ''
-  return path.replace(/^\/+(dl|ul)\/.*/s, '/$1/-').slice(0, 512)
+  return path.replace(/^\/+(dl|ul)\/.*/is, '/$1/-').slice(0, 512)
 }

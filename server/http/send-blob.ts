@@ -49,11 +49,15 @@ export async function sendBlob(
 
 /** Several ranges at once are answered with the whole file, as RFC 9110 allows. */
 function wantedRange(req: Request, size: number): { start: number; end: number } | undefined {
-  const ranges = req.range(size)
-  if (ranges === undefined || ranges === -2) return undefined
-  if (ranges === -1) throw new Failure('range', 'blob', `The file has ${size} bytes.`)
-  const [range] = ranges
-  return ranges.type === 'bytes' && ranges.length === 1 ? range : undefined
+  const match = /^bytes=(\d{0,15})-(\d{0,15})$/.exec(req.get('range') ?? '')
+  const [, first = '', last = ''] = match ?? []
+  if (first === '' && last === '') return undefined
+  // Without a first byte it is the last so many: all, if there are not so many.
+  const start = first === '' ? Math.max(0, size - Number(last)) : Number(first)
+  const end = first === '' || last === '' ? size - 1 : Math.min(Number(last), size - 1)
+  if (first !== '' && last !== '' && Number(last) < start) return undefined
+  if (start <= end) return { start, end }
+  throw new Failure('range', 'blob', `The file has ${size} bytes.`)
 }
 
 async function copy(file: FileHandle, res: Response, from: number, to: number): Promise<void> {

@@ -2,8 +2,7 @@
  * The Library API: entities, collections, containers, images, tags, search (protocol.md 5,
  * enterprise.md 8.3). References come with raw slashes or %2F, and with doubled ones from old clients.
  */
-import { Router } from 'express'
-import type { Request } from 'express'
+import type { Request, Router } from 'express'
 import { z } from 'zod'
 
 import {
@@ -22,6 +21,7 @@ import type { Registry } from '../content/registry.ts'
 import { invalid } from '../failure.ts'
 import { actorOf } from '../http/actor.ts'
 import { jsonBody, parse, queryOf, splat } from '../http/parse.ts'
+import { newRouter } from '../http/router.ts'
 import {
   archTagsJson,
   collectionJson,
@@ -56,7 +56,7 @@ const plainTag = z.object({ Tag: z.string(), ImageID: z.string() })
 const tagMap = z.record(z.string(), z.string())
 
 export function libraryRoutes(registry: Registry, defaults: NameDefaults): Router {
-  const router = Router()
+  const router = newRouter()
   const body = jsonBody()
   const repositoryOf = (req: Request): RepositoryName =>
     parseRepository(splat(req, 'path'), defaults)

@@ -3,8 +3,7 @@
  * upload in one piece or in parts through capability URLs, and the download as one stream or as a
  * redirect that clients follow in parallel ranges.
  */
-import { Router } from 'express'
-import type { Request } from 'express'
+import type { Request, Router } from 'express'
 import { z } from 'zod'
 
 import type { Capabilities } from '../capability.ts'
@@ -17,6 +16,7 @@ import { Failure, invalid } from '../failure.ts'
 import { actorOf } from '../http/actor.ts'
 import { contentLength, takeBody } from '../http/body.ts'
 import { jsonBody, parse, splat } from '../http/parse.ts'
+import { newRouter } from '../http/router.ts'
 import { sendBlob } from '../http/send-blob.ts'
 import { wantedArch } from './query.ts'
 
@@ -45,7 +45,7 @@ const abortParts = z.object({ uploadID: z.string() })
 
 export function libraryTransferRoutes(parts: LibraryTransferParts): Router {
   const { registry, uploads, capabilities, libraryUrl, defaults, redirectFromBytes } = parts
-  const router = Router()
+  const router = newRouter()
   const body = jsonBody()
   const longBody = jsonBody('2mb') // 10,000 parts and their ETags
 

@@ -209,8 +209,10 @@ create view open_uploads as
 select id, entity_id as "entityId", repository_id as "repositoryId", expected_digest as "digest",
   expected_bytes as "size", reserved_bytes as "reservedBytes", part_bytes as "partBytes",
   received_bytes as "receivedBytes", received_digest as "receivedDigest",
-  account_id as "accountId", token_id as "tokenId", interrupted, created_at as "createdAt",
-  active_at as "activeAt"
+  account_id as "accountId", interrupted, created_at as "createdAt", active_at as "activeAt",
+  -- An upload ends with the token that it was opened with.
+  token_id is null or exists (select 1 from tokens t
+    where t.id = token_id and t.revoked_at is null and t.expires_at > now()) as "live"
 from uploads;
 
 create table upload_parts (

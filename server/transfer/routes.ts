@@ -6,8 +6,7 @@
  * whatever body a range request returns into the image (scs-library-client client/downloader.go),
  * so an error page would corrupt a container silently.
  */
-import { Router } from 'express'
-import type { ErrorRequestHandler, Request, Response } from 'express'
+import type { ErrorRequestHandler, Request, Response, Router } from 'express'
 
 import type { Capabilities } from '../capability.ts'
 import { parseDigest } from '../content/names.ts'
@@ -16,6 +15,7 @@ import type { Uploads } from '../content/uploads.ts'
 import { denied, Failure } from '../failure.ts'
 import { contentLength, takeBody } from '../http/body.ts'
 import { requestIdOf } from '../http/request-log.ts'
+import { newRouter } from '../http/router.ts'
 import { sendBlob } from '../http/send-blob.ts'
 import type { Log } from '../log.ts'
 
@@ -28,7 +28,7 @@ export interface TransferParts {
 
 export function transferRoutes(parts: TransferParts): Router {
   const { registry, uploads, capabilities, log } = parts
-  const router = Router()
+  const router = newRouter()
 
   const download = async (req: Request<{ sealed: string }>, res: Response): Promise<void> => {
     const right = capabilities.openDownload(req.params.sealed)

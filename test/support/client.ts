@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
 import { request } from 'node:http'
+import { connect } from 'node:net'
 
 export interface Credentials {
   readonly name: string
@@ -180,6 +181,40 @@ export function sha256(bytes: Buffer): string {
 /** sha256.<hex>, the library's spelling. */
 export function libraryHash(bytes: Buffer): string {
   return `sha256.${sha256(bytes)}`
+}
+
+/** A PUT by hand: chunks at once, or `onContinue` after 100 Continue. Returns all that came back. */
+export async function rawPut(
+  url: string,
+  headers: Readonly<Record<string, string>>,
+  chunks: readonly Buffer[],
+  onContinue?: Buffer,
+): Promise<string> {
+  const lines = Object.entries({ host: 'x', ...headers }).map(
+    ([name, value]) => `${name}: ${value}`,
+  )
+  return await new Promise((resolve, reject) => {
+    let received = ''
+    const socket = connect(Number(new URL(url).port), '127.0.0.1')
+    socket.write(`PUT ${new URL(url).pathname} HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n`)
+    for (const chunk of chunks) {
+      socket.write(`${chunk.length.toString(16)}\r\n`)
+      socket.write(chunk)
+      socket.write('\r\n')
+    }
+    if (chunks.length > 0) socket.write('0\r\n\r\n')
+    socket.on('data', (data) => {
+      received += data.toString('latin1')
+      const isOver = /^HTTP\/1\.1 [2-5]\d\d [^]*\r\n\r\n/m.test(received)
+      if (onContinue && received.endsWith('100 Continue\r\n\r\n')) socket.write(onContinue)
+      else if (isOver) socket.end()
+    })
+    socket.on('close', () => resolve(received))
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      if (received === '') reject(error)
+      else resolve(received)
+    })
+  })
 }
 
 async function exchange(

@@ -8,7 +8,7 @@ import { setTimeout } from 'node:timers/promises'
 
 import { pino } from 'pino'
 
-import { addAccount, hostOperator } from '../../server/accounts/accounts.ts'
+import { addAccount, findAccount, hostOperator } from '../../server/accounts/accounts.ts'
 import { createApp } from '../../server/app.ts'
 import { openAppliance } from '../../server/appliance.ts'
 import type { Appliance } from '../../server/appliance.ts'
@@ -34,6 +34,8 @@ export interface TestServer {
   account(name: string, options?: { isAdmin?: boolean }): Promise<Client>
   /** The same without a password, as for accounts of a directory: quick to make. */
   user(name: string, options?: { isAdmin?: boolean }): Promise<Client>
+  /** Another token for an account that there is. */
+  signIn(name: string): Promise<Client>
   /** Ends this server and starts another on the same data; the port changes. */
   restart(): Promise<TestServer>
 }
@@ -143,6 +145,11 @@ async function run(settings: Readonly<Record<string, unknown>>): Promise<Running
         sql`insert into accounts (id, name, is_admin) values (${id}, ${name}, ${isAdmin})`,
       )
       return await signedIn(id, name, isAdmin)
+    },
+    signIn: async (name) => {
+      const account = await findAccount(database, name)
+      assert.ok(account, `there is no account ${name}`)
+      return await signedIn(account.id, name, account.isAdmin)
     },
     close: async () => {
       await listener.close(1000)

@@ -1,0 +1,129 @@
+import assert from 'node:assert/strict'
+import { readdirSync, readFileSync } from 'node:fs'
+import { dirname, join, normalize } from 'node:path'
+import test from 'node:test'
+
+import { packageRoot } from '../../server/package-root.ts'
+
+// The rings of the house: imports point inward only.
+const domain = ['content', 'accounts']
+const presentations = ['library', 'api', 'ui', 'transfer', 'discovery']
+const composition = ['app.ts', 'appliance.ts', 'main.ts', 'welcome.ts']
+const isComposition = (file: string): boolean => composition.includes(file)
+
+interface Source {
+  /** Below server/, such as library/routes.ts. */
+  readonly file: string
+  /** library for library/routes.ts; empty for files of server/ itself and of sif/. */
+  readonly ring: string
+  readonly imports: readonly string[]
+  readonly text: string
+}
+
+const sources = readSources()
+const inner = new Set([...domain, ...presentations, 'http'])
+
+test('there is something to check', () => {
+  assert.ok(sources.length > 40)
+  assert.ok(sources.flatMap((source) => source.imports).length > 100)
+})
+
+test('the foundation imports nothing that stands on it', () => {
+  const foundation = sources.filter(
+    ({ file, ring }) =>
+      (ring === '' || ring === 'sif') && !isComposition(file) && !builtOnTop(file),
+  )
+  assert.ok(foundation.some(({ file }) => file === 'database.ts'))
+  assertNone(
+    foundation,
+    (target) => isComposition(target) || inner.has(ringOf(target)) || target === 'express',
+  )
+})
+
+test('the domain knows nothing of HTTP, of the dialects or of how it is wired', () => {
+  const files = sources.filter(
+    ({ file, ring }) => domain.includes(ring) && file !== 'accounts/routes.ts',
+  )
+  assertNone(
+    files,
+    (target) =>
+      target === 'express' ||
+      target === 'helmet' ||
+      isComposition(target) ||
+      ['http', ...presentations].includes(ringOf(target)),
+  )
+})
+
+test('accounts know nothing of content', () => {
+  assertNone(
+    sources.filter(({ ring }) => ring === 'accounts'),
+    (target) => ringOf(target) === 'content',
+  )
+})
+
+test('a presentation parses, calls and prints: no SQL, no files, no wiring', () => {
+  const files = sources.filter(
+    ({ file, ring }) => presentations.includes(ring) || file === 'accounts/routes.ts',
+  )
+  const banned = ['pg', 'node:fs', 'node:fs/promises', 'database.ts', ...composition]
+  assertNone(files, (target) => banned.includes(target))
+})
+
+test('presentations never import each other', () => {
+  for (const source of sources.filter(({ ring }) => presentations.includes(ring))) {
+    assertNone([source], (target) => {
+      const ring = ringOf(target)
+      return ring !== source.ring && presentations.includes(ring)
+    })
+  }
+})
+
+test('only the tables of the domain write SQL: http has none', () => {
+  assertNone(
+    sources.filter(({ ring }) => ring === 'http'),
+    (target) => target === 'pg' || target === 'database.ts' || ringOf(target) === 'content',
+  )
+})
+
+test('the environment is read in one place', () => {
+  const readers = sources.filter(({ text }) => text.includes('process.env'))
+  const allowed = new Set(['config.ts', 'embedded-postgres.ts'])
+  assert.deepEqual(
+    readers.map(({ file }) => file).filter((file) => !allowed.has(file)),
+    [],
+  )
+  const postgres = sources.find(({ file }) => file === 'embedded-postgres.ts')
+  for (const [, name] of postgres?.text.matchAll(/process\.env\W+(\w+)/g) ?? []) {
+    assert.equal(name, 'PATH')
+  }
+})
+
+/** Files of server/ itself that wire: they may import from any ring. */
+function builtOnTop(file: string): boolean {
+  return ['listener.ts', 'schedule.ts'].includes(file)
+}
+
+function assertNone(files: readonly Source[], isBanned: (target: string) => boolean): void {
+  const found = files.flatMap(({ file, imports }) =>
+    imports.filter(isBanned).map((target) => `server/${file} imports ${target}`),
+  )
+  assert.deepEqual(found, [])
+}
+
+function ringOf(file: string): string {
+  return file.includes('/') && !file.startsWith('node:') ? (file.split('/', 1)[0] ?? '') : ''
+}
+
+function readSources(): Source[] {
+  const server = join(packageRoot, 'server')
+  return readdirSync(server, { recursive: true, encoding: 'utf8' })
+    .filter((file) => /\.tsx?$/.test(file))
+    .map((file) => {
+      const text = readFileSync(join(server, file), 'utf8')
+      const specifiers = [...text.matchAll(/(?:from|import)\s*\(?\s*'([^']+)'/g)]
+      const imports = specifiers.map(([, name = '']) =>
+        name.startsWith('.') ? normalize(join(dirname(file), name)) : name,
+      )
+      return { file, ring: ringOf(file), imports, text }
+    })
+}
