@@ -155,7 +155,7 @@ export interface Config {
 }
 
 /** A value that prints as [redacted] wherever it ends up; `reveal` is the only way to it. */
-export class Secret {
+class Secret {
   readonly #value: string
   constructor(value: string) {
     this.#value = value
@@ -181,6 +181,12 @@ export class ConfigError extends Error {
   }
 }
 
+const overrides = {
+  data_dir: 'BERTH_DATA_DIR',
+  listen: 'BERTH_LISTEN',
+  public_url: 'BERTH_PUBLIC_URL',
+} as const
+
 const defaultFile = '/etc/berth/berth.toml'
 
 /** Reads `$BERTH_CONFIG` or /etc/berth/berth.toml (which may be absent) and the overrides. */
@@ -190,17 +196,24 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
     file,
     readText(file, env['BERTH_CONFIG'] === undefined),
   )
-  if (env['BERTH_DATA_DIR'] !== undefined) settings['data_dir'] = env['BERTH_DATA_DIR']
-  if (env['BERTH_LISTEN'] !== undefined) settings['listen'] = env['BERTH_LISTEN']
-  if (env['BERTH_PUBLIC_URL'] !== undefined) settings['public_url'] = env['BERTH_PUBLIC_URL']
-  return makeConfig(settings, file)
+  const places = new Map<string, string>()
+  for (const [key, variable] of Object.entries(overrides)) {
+    if (env[variable] === undefined) continue
+    settings[key] = env[variable]
+    places.set(key, variable)
+  }
+  return makeConfig(settings, file, places)
 }
 
 /** Validates settings as they stand in the file and derives the rest; tests call it directly. */
-export function makeConfig(settings: unknown, place = 'configuration'): Config {
+export function makeConfig(
+  settings: unknown,
+  place = 'configuration',
+  places: ReadonlyMap<string, string> = new Map(),
+): Config {
   const parsed = schema.safeParse(settings)
   if (!parsed.success) {
-    throw new ConfigError(parsed.error.issues.flatMap((issue) => describe(issue, place)))
+    throw new ConfigError(parsed.error.issues.flatMap((issue) => describe(issue, place, places)))
   }
   const { data } = parsed
   const publicUrl = data.public_url ?? `http://localhost:${data.listen.port}`
@@ -241,7 +254,13 @@ export function makeConfig(settings: unknown, place = 'configuration'): Config {
   })
 }
 
-function describe(issue: z.core.$ZodIssue, place: string): string[] {
+function describe(
+  issue: z.core.$ZodIssue,
+  place: string,
+  places: ReadonlyMap<string, string>,
+): string[] {
+  const variable = places.get(String(issue.path[0]))
+  if (variable !== undefined) return [`${variable}: ${issue.message}`]
   if (issue.code === 'unrecognized_keys') {
     return issue.keys.map((key) => `${place}: ${[...issue.path, key].join('.')}: unknown key`)
   }

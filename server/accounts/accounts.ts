@@ -104,8 +104,9 @@ export async function signIn(
   password: string,
   address: string,
 ): Promise<AccountActor | undefined> {
-  // NUL at the end would not change the key that scrypt derives (HMAC pads with it).
-  if (name.includes('\0') || password.includes('\0')) return undefined
+  // NUL cannot be in a name, and at the end of a password it would not change the key that scrypt
+  // derives (HMAC pads with it): such a pair is nobody's.
+  const possible = !name.includes('\0') && !password.includes('\0')
   const [row] = await database.query<{
     id: string
     name: string
@@ -115,7 +116,7 @@ export async function signIn(
   }>(sql`
     select id, name, password_hash as "hash", is_admin as "isAdmin",
       disabled_at is not null as "disabled"
-    from accounts where name = ${name}`)
+    from accounts where name = ${possible ? name : ''}`)
   const right = await checkPassword(password.slice(0, maxPassword), row?.hash ?? undefined)
   if (row !== undefined && right && !row.disabled) {
     const { id, isAdmin } = row

@@ -83,6 +83,14 @@ export class BlobStore {
     throw new Error(`blob ${digest} has ${found.size} bytes on disk instead of ${size}`)
   }
 
+  /** Whether the file is there with this size. */
+  async hasBlob(digest: Digest, size: number): Promise<boolean> {
+    return await stat(this.pathOf(digest)).then(
+      (found) => found.size === size,
+      () => false,
+    )
+  }
+
   async removeBlob(digest: Digest): Promise<void> {
     await remove(this.pathOf(digest))
     await syncDirectory(dirname(this.pathOf(digest)))

@@ -95,6 +95,8 @@ export async function unlink(
       and blobs.digest = link.digest
     returning blobs.size`)
   if (removed === undefined) return
+  // The grace time begins anew, whatever a sweep thought of the blob before.
+  await tx.query(sql`update blobs set condemned_at = null where digest = ${digest}`)
   await tx.query(sql`
     update entities set used_bytes = used_bytes - ${removed.size}
     where id = ${entityId} and not exists (

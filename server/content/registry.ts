@@ -175,9 +175,20 @@ export class Registry {
       private: options.private ?? false,
       createdBy: account.accountId,
     })
-    if (!made) return
+    if (!made) {
+      if (options.private === true) await this.#requirePrivate(tx, entity, name)
+      return
+    }
     const details = { private: options.private ?? false }
     await audit(tx, account, { action: 'collection.create', target: `${entity}/${name}`, details })
+  }
+
+  /** Saying nothing would leave public what the caller believes to be private. */
+  async #requirePrivate(tx: Db, entity: string, name: string): Promise<void> {
+    const existing = await findCollection(tx, entity, name)
+    if (existing?.private === true) return
+    const text = `The collection "${entity}/${name}" exists already, and it is public.`
+    throw new Failure('conflict', 'collection', text)
   }
 
   // Images
@@ -194,6 +205,11 @@ export class Registry {
       throw new Failure('conflict', 'image', 'Several images have this identifier: use sha256.…')
     }
     return image
+  }
+
+  /** False when the bytes were lost on the disk: the next push of the image is to bring them. */
+  async isStored(image: ImageRow): Promise<boolean> {
+    return await this.#blobs.hasBlob(image.digest, image.sizeBytes)
   }
 
   async listImages(actor: Actor, name: RepositoryName): Promise<ImageRow[]> {
@@ -235,7 +251,8 @@ export class Registry {
       await lockEntity(tx, repository.entityId)
       await announceImage(tx, { repositoryId: repository.id, digest, description, createdBy })
       const stored = await findReadableSif(tx, digest, viewerOf(account))
-      if (stored === undefined) return
+      // Bytes that were lost on the disk are asked for again: that repairs every image with them.
+      if (stored === undefined || !(await this.#blobs.hasBlob(digest, stored.size))) return
       await link(tx, place, stored, { reservedBytes: 0, defaultQuota: this.#defaultQuota })
       const manifest = composeSifManifest(digest, stored.size, stored.facts)
       await putSifManifest(tx, repository.id, digest, manifest, createdBy)

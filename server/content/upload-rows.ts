@@ -74,7 +74,7 @@ export async function findStaleRivals(
 export async function listExpired(db: Db, hours: number): Promise<UploadRow[]> {
   return await db.query<UploadRow>(sql`
     select u.* from open_uploads u
-    where u."activeAt" < now() - make_interval(secs => ${hours * 3600})`)
+    where not u.live or u."activeAt" < now() - make_interval(secs => ${hours * 3600})`)
 }
 
 /** Uploads in one piece. */

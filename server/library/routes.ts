@@ -156,7 +156,8 @@ export function libraryRoutes(registry: Registry, defaults: NameDefaults): Route
   })
   router.get('/v1/images/*path', async (req, res) => {
     const reference = parseImageReference(splat(req, 'path'), defaults)
-    res.json({ data: imageJson(await registry.resolve(actorOf(req), reference, wantedArch(req))) })
+    const image = await registry.resolve(actorOf(req), reference, wantedArch(req))
+    res.json({ data: { ...imageJson(image), uploaded: await registry.isStored(image) } })
   })
   // Exactly 200: clients report 204 as an error although the image is gone (protocol.md 5.8).
   router.delete('/v1/images/*path', async (req, res) => {

@@ -47,7 +47,7 @@ export interface SifFacts {
 }
 
 /** The image of an OCI-SIF. Members are undefined, or empty, where the index leads nowhere. */
-export interface OciFacts {
+interface OciFacts {
   /** `sha256:…` of the first manifest of the root index that is in the file. */
   readonly manifestDigest: string | undefined
   /** Go name as the image's config states it; the SIF header of an OCI-SIF says 00. */

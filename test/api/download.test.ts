@@ -48,6 +48,7 @@ const ranges: readonly (readonly [string, number, number])[] = [
   [`bytes=-${large.length + 5}`, 0, last],
   [`bytes=100-${large.length + 5000}`, 100, last],
   [`bytes=0-${last}`, 0, last],
+  ['bytes=100-99999999999999999999', 100, last],
 ]
 for (const [range, from, to] of ranges) {
   test(`Range: ${range} is 206 with exactly these bytes`, async () => {

@@ -119,13 +119,16 @@ test('changes and failed sign-ins are in the audit, with who, what, from where a
   const authorization = `Basic ${Buffer.from('audited:wrong').toString('base64')}`
   const headers = { authorization, 'x-forwarded-for': '192.0.2.7' }
   await server.anonymous.send('POST', '/api/v1/tokens', { headers, body: '{}' })
+  const odd = `Basic ${Buffer.from('audited:odd\0').toString('base64')}`
+  await server.anonymous.send('POST', '/api/v1/tokens', { headers: { authorization: odd } })
   const nobody = `Basic ${Buffer.from('my-password:typed-as-name').toString('base64')}`
   await server.anonymous.send('POST', '/api/v1/tokens', { headers: { authorization: nobody } })
 
   const rows = await server.db.query<{ what: string }>(sql`
     select coalesce(account_name, '-') || ' ' || action || ' ' || outcome || ' ' || target
       || ' ' || address as "what"
-    from audit where account_name in ('audited', 'auditor') or action = 'account.sign-in'
+    from audit where account_name in ('audited', 'auditor')
+      or (action = 'account.sign-in' and target in ('audited', 'unknown account'))
     order by id`)
   const digest = libraryHash(sif).replace('.', ':')
   const { tokenId } = user.credentials ?? {}
@@ -142,6 +145,8 @@ test('changes and failed sign-ins are in the audit, with who, what, from where a
     '- account.sign-in refused unknown account 127.0.0.1',
   ]
   const found = rows.map((row) => row.what)
+  const failures = found.filter((line) => line.includes('account.sign-in refused'))
+  assert.equal(failures.length, 3, failures.join('\n'))
   for (const line of wanted) assert.ok(found.includes(line), `${line}\nnot in\n${found.join('\n')}`)
 })
 

@@ -5,7 +5,7 @@ import test from 'node:test'
 
 import { sql } from '../../server/database.ts'
 import { libraryHash, sha256 } from '../support/client.ts'
-import { startServer } from '../support/server.ts'
+import { eventually, startServer } from '../support/server.ts'
 import type { TestServer } from '../support/server.ts'
 import { makeSif } from '../support/sif.ts'
 
@@ -61,6 +61,38 @@ test('a condemned blob that is pushed again lives, with a new grace time', async
   await user.delete('/v1/images/alice/demo/tool:latest?arch=amd64')
   await server.appliance.sweep()
   assert.ok(existsSync(fileOf(server, sif)))
+})
+
+test('a blob that is linked again while the sweep condemns keeps its grace time for later', async (t) => {
+  const server = await startServer(t)
+  const { database } = server.appliance
+  const user = await server.user('alice')
+  const sif = makeSif({ seed: 'linked' })
+  await user.push('alice/demo/tool', 'latest', sif)
+  const links = await database.query<{ link: unknown }>(
+    sql`delete from repository_blobs l returning to_json(l) as "link"`,
+  )
+  const sweeping = await database.transaction(async (tx) => {
+    // What linking does, up to the commit.
+    await tx.query(sql`update blobs set condemned_at = null`)
+    await tx.query(sql`
+      insert into repository_blobs
+      select * from json_populate_record(null::repository_blobs, ${JSON.stringify(links[0]?.link)})`)
+    const sweep = server.appliance.sweep()
+    await eventually(async () => {
+      const waiting = await database.query(sql`
+        select 1 from pg_stat_activity
+        where wait_event_type = 'Lock' and datname = current_database()`)
+      return waiting.length > 0
+    }, 'the sweep waits for the commit')
+    return { sweep }
+  })
+  await sweeping.sweep
+  await database.query(sql`
+    update blobs set condemned_at = now() - interval '1 year' where condemned_at is not null`)
+  await user.delete('/v1/images/alice/demo/tool:latest?arch=amd64')
+  await server.appliance.sweep()
+  assert.ok(existsSync(fileOf(server, sif)), 'removed without grace')
 })
 
 test('pushes, deletions and sweeps without grace at the same time lose no image', async (t) => {
@@ -124,6 +156,16 @@ test('a quiet upload ends after the configured time, and gives everything back',
   assert.equal(await wait(3), 2)
   assert.deepEqual(await server.db.query(sql`select name from entities`), [])
   assert.deepEqual(await server.db.query(sql`select 1 from upload_parts`), [])
+})
+
+test('an upload whose token was revoked ends with the next sweep', async (t) => {
+  const server = await startServer(t)
+  const user = await server.user('alice')
+  const upload = await user.openParts('alice/demo/tool', makeSif({ seed: 'revoked' }))
+  await user.sendPart(upload, 1)
+  await user.delete(`/api/v1/tokens/${user.credentials?.tokenId}`)
+  assert.equal((await server.appliance.sweep()).uploadsEnded, 1)
+  assert.deepEqual(await server.db.query(sql`select name from entities`), [])
 })
 
 test('places that a broken push left empty disappear, and those in use stay', async (t) => {

@@ -21,7 +21,7 @@ export interface Reply {
 
 /** JSON of a reply, loose on purpose: tests assert what they read. */
 // oxlint-disable-next-line typescript/no-explicit-any
-export type Json = any
+type Json = any
 
 export interface RequestOptions {
   readonly headers?: Readonly<Record<string, string>>
@@ -189,6 +189,7 @@ export async function rawPut(
   headers: Readonly<Record<string, string>>,
   chunks: readonly Buffer[],
   onContinue?: Buffer,
+  method = 'PUT',
 ): Promise<string> {
   const lines = Object.entries({ host: 'x', ...headers }).map(
     ([name, value]) => `${name}: ${value}`,
@@ -196,7 +197,7 @@ export async function rawPut(
   return await new Promise((resolve, reject) => {
     let received = ''
     const socket = connect(Number(new URL(url).port), '127.0.0.1')
-    socket.write(`PUT ${new URL(url).pathname} HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n`)
+    socket.write(`${method} ${new URL(url).pathname} HTTP/1.1\r\n${lines.join('\r\n')}\r\n\r\n`)
     for (const chunk of chunks) {
       socket.write(`${chunk.length.toString(16)}\r\n`)
       socket.write(chunk)

@@ -26,12 +26,10 @@ export interface ServerProcessOptions {
 /** Resolves when the server says that it serves; rejects with what it printed when it ends instead. */
 export async function startProcess(options: ServerProcessOptions): Promise<ServerProcess> {
   const url = `http://127.0.0.1:${options.port}`
-  const [command = process.execPath, ...args] = [
-    ...(options.under ?? []),
-    process.execPath,
-    '--enable-source-maps',
-    join(packageRoot, 'dist/server/main.js'),
-  ]
+  const program = ['--enable-source-maps', join(packageRoot, 'dist/server/main.js')]
+  const [under, ...underArgs] = options.under ?? []
+  const command = under ?? process.execPath
+  const args = under === undefined ? program : [...underArgs, process.execPath, ...program]
   const child = spawn(command, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
     cwd: '/',

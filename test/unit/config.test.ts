@@ -154,7 +154,7 @@ test('three variables override the file', (t) => {
 test('a mistake in a variable is reported like one in the file', (t) => {
   const file = tomlFile(t, '')
   const env = { BERTH_CONFIG: file, BERTH_LISTEN: 'nowhere' }
-  assert.throws(() => readConfig(env), /listen: expected host:port/)
+  assert.throws(() => readConfig(env), /BERTH_LISTEN: expected host:port/)
 })
 
 test('a secret comes from a file and prints as [redacted]', (t) => {

@@ -1,0 +1,43 @@
+/** `berthctl`: what the administrator does on the host, with the server running or not. */
+import type { Command } from './command.ts'
+import { accountCommand } from './commands/account.ts'
+import { remoteCommand } from './commands/remote.ts'
+import { sweepCommand } from './commands/sweep.ts'
+import { runCommand, UsageError } from './exit.ts'
+
+const commands: Readonly<Record<string, Command>> = {
+  account: accountCommand,
+  remote: remoteCommand,
+  sweep: sweepCommand,
+}
+
+const help = `berthctl: administers the Berth of this host
+
+  berthctl account add NAME [--admin]   a new local account; asks for its password
+  berthctl account list [--json]        the accounts
+  berthctl account password NAME        a new password for an account
+  berthctl remote [NAME] [--url URL]    writes this endpoint into your remote.yaml
+  berthctl sweep [--json]               gives disk space back now
+
+It uses the configuration of the server: BERTH_CONFIG or /etc/berth/berth.toml, and BERTH_DATA_DIR.
+"berthctl COMMAND --help" says more. Exit status: 0 done, 1 it did not work, 2 it was called wrongly.
+`
+
+await runCommand('berthctl', async () => {
+  const [name, ...args] = process.argv.slice(2)
+  if (name === undefined) throw new UsageError('Say which command: see berthctl --help.')
+  if (isHelp(name) || name === 'help') {
+    process.stdout.write(help)
+    return
+  }
+  const command = Object.hasOwn(commands, name) ? commands[name] : undefined
+  if (command === undefined) {
+    throw new UsageError(`There is no command "${name}": see berthctl --help.`)
+  }
+  if (args.some(isHelp)) process.stdout.write(command.help)
+  else await command.run(args)
+})
+
+function isHelp(word: string): boolean {
+  return word === '--help' || word === '-h'
+}

@@ -1,0 +1,115 @@
+import { accessSync, constants, realpathSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { basename, delimiter, join, resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+
+import { readConfig } from '../../server/config.ts'
+import { packageRoot } from '../../server/package-root.ts'
+import type { Command } from '../command.ts'
+import { configuredAddress, endpointUrl, parseAddress } from '../endpoint.ts'
+import { UsageError } from '../exit.ts'
+import { printable } from '../printable.ts'
+import { writeRemote } from '../remote-yaml.ts'
+
+const help = `berthctl remote [NAME] [--url URL] [--client apptainer|singularity] [--home DIR]
+
+Writes this endpoint into your remote.yaml and makes it the active one. Needed where the address has
+a port, because the clients' own "remote add" cannot take one. Everything else in the file stays.
+
+  NAME          name of the entry (default: berth)
+  --url URL     endpoint (default: BERTH_PUBLIC_URL, BERTH_URL, url in /etc/berth/client.toml, or the
+                server's configuration)
+  --client      whose file (default: of those on the PATH, else apptainer)
+  --home DIR    a home other than yours: DIR/.apptainer/remote.yaml, DIR/.singularity/remote.yaml
+`
+
+const clients = ['apptainer', 'singularity'] as const
+type ClientName = (typeof clients)[number]
+
+export const remoteCommand: Command = {
+  help,
+  run: async (args) => {
+    const { values, positionals } = parseArgs({
+      args: [...args],
+      allowPositionals: true,
+      options: {
+        url: { type: 'string' },
+        client: { type: 'string' },
+        home: { type: 'string' },
+      },
+    })
+    const [name = 'berth', ...rest] = positionals
+    if (rest.length > 0 || !/^[A-Za-z][A-Za-z0-9._-]*$/.test(name)) {
+      throw new UsageError('Give one name that begins with a letter, such as "berth".')
+    }
+    const url = parseAddress(values.url ?? ownAddress())
+    const wanted = values.client === undefined ? installed() : [parseClient(values.client)]
+    for (const client of wanted) {
+      const file = fileOf(client, values.home)
+      const written = await writeRemote(file, name, url)
+      process.stdout.write(
+        `Wrote ${file}: "${name}" is ${url.origin}, the active endpoint of ${client}${
+          written.hasToken ? '; its token stays' : ''
+        }.\n`,
+      )
+      if (written.formerlyActive !== undefined) {
+        const former = printable(written.formerlyActive)
+        process.stdout.write(`Back to the former one: ${client} remote use ${former}\n`)
+      }
+    }
+    process.stdout.write(nextSteps(wanted[0] ?? 'apptainer', name, url))
+  },
+}
+
+/** What the server calls itself, for whoever types this beside it. */
+function ownAddress(): string {
+  const variable = process.env['BERTH_PUBLIC_URL']
+  if (variable !== undefined && variable !== '') return variable
+  return configuredAddress() ?? readConfig().publicUrl
+}
+
+function parseClient(text: string): ClientName {
+  const client = clients.find((one) => one === text)
+  if (client !== undefined) return client
+  throw new UsageError(`--client is ${clients.join(' or ')}.`)
+}
+
+function fileOf(client: ClientName, home: string | undefined): string {
+  const moved = process.env[`${client.toUpperCase()}_CONFIGDIR`]
+  if (home === undefined && moved !== undefined && moved !== '') return join(moved, 'remote.yaml')
+  return join(resolve(home ?? homedir()), `.${client}`, 'remote.yaml')
+}
+
+function installed(): readonly ClientName[] {
+  const found = clients.filter((client) => {
+    const program = findProgram(client)
+    // Apptainer installs a link called singularity, and reads its own file under that name too.
+    const isOther = client === 'singularity' && basename(program ?? '') === 'apptainer'
+    return program !== undefined && !isOther
+  })
+  return found.length > 0 ? found : ['apptainer']
+}
+
+/** The real path of what the shell would run. */
+function findProgram(name: string): string | undefined {
+  for (const directory of (process.env['PATH'] ?? '').split(delimiter)) {
+    const path = join(directory, name)
+    try {
+      accessSync(path, constants.X_OK)
+      return realpathSync(path)
+    } catch {
+      continue // not in this directory
+    }
+  }
+  return undefined
+}
+
+function nextSteps(client: ClientName, name: string, url: URL): string {
+  const option = endpointUrl(undefined).origin === url.origin ? '' : ` --url ${url.origin}`
+  return [
+    'Next, with the name of your account:',
+    `  ${join(packageRoot, 'admin-cli/bin/get_singularity_token')}${option} --user NAME > token`,
+    `  ${client} remote login --tokenfile token ${name}`,
+    '',
+  ].join('\n')
+}

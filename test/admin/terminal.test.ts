@@ -1,0 +1,102 @@
+/** The questions on a terminal, which `script` of util-linux provides. */
+import assert from 'node:assert/strict'
+import { spawn, spawnSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test, { after } from 'node:test'
+
+import { eventually, startServer } from '../support/server.ts'
+import { pathOf } from './command.ts'
+
+const skip = spawnSync('script', ['--version']).status === 0 ? false : 'script is not installed'
+
+const server = await startServer({ after })
+await server.account('alice')
+const directory = mkdtempSync(join(tmpdir(), 'berth-terminal-'))
+after(() => rmSync(directory, { recursive: true, force: true }))
+
+const getToken = `${pathOf('get_singularity_token')} --user alice > ${directory}/token`
+const backspace = '\u007f'
+const interrupt = '\u0003'
+
+test(
+  'the password is typed without an echo, and the token is not on the terminal',
+  { skip },
+  async () => {
+    const screen = await onTerminal(getToken, [['portal password :', 'alice-password\r']])
+    assert.equal(screen.text, 'Berth portal password :\r\njust a moment, please...\r\n')
+    assert.equal(screen.code, 0)
+    assert.match(readFileSync(join(directory, 'token'), 'utf8'), /^\S{200,}\n$/)
+  },
+)
+
+test('a slip of the hand is taken back', { skip }, async () => {
+  const typed = `ä${backspace}alice-passwort${backspace}d\r`
+  const screen = await onTerminal(getToken, [['portal password :', typed]])
+  assert.equal(screen.code, 0, screen.text)
+})
+
+test('Ctrl-C ends the question', { skip }, async () => {
+  const screen = await onTerminal(getToken, [['portal password :', `half${interrupt}`]])
+  assert.equal(screen.text, 'Berth portal password :\r\nget_singularity_token: Interrupted.\r\n')
+  assert.equal(screen.code, 1)
+})
+
+test('the terminal echoes again afterwards', { skip }, async () => {
+  const screen = await onTerminal(`${getToken}; stty -a`, [['portal password :', 'x\r']])
+  assert.match(screen.text, /[^-]icanon/)
+  assert.match(screen.text, /[^-]echo\b/)
+})
+
+test('a new password is asked for twice, and both must agree', { skip }, async () => {
+  const file = join(directory, 'berth.toml')
+  const url = server.appliance.config.database?.url
+  writeFileSync(file, `data_dir = "${server.dataDir}"\n[database]\nurl = "${url}"\n`)
+  const add = (name: string): string =>
+    `BERTH_CONFIG=${file} ${pathOf('berthctl')} account add ${name}`
+
+  const slip = await onTerminal(add('bob'), [
+    ['New password of bob: ', 'bob-password\r'],
+    ['The same again: ', 'bob-passwort\r'],
+  ])
+  assert.equal(slip.code, 1)
+  assert.match(slip.text, /The two passwords differ, and nothing was changed: try again\./)
+
+  const right = await onTerminal(add('bob'), [
+    ['New password of bob: ', 'bob-password\r'],
+    ['The same again: ', 'bob-password\r'],
+  ])
+  assert.equal(right.code, 0, right.text)
+  assert.doesNotMatch(right.text, /bob-pass/)
+
+  const pasted = await onTerminal(add('carol'), [
+    ['New password of carol: ', 'carol-password\rcarol-password\r'],
+  ])
+  assert.equal(pasted.code, 0, pasted.text)
+})
+
+/** Types each answer when its question stands on the screen. Returns all that was shown. */
+async function onTerminal(
+  command: string,
+  answers: readonly (readonly [question: string, answer: string])[],
+): Promise<{ text: string; code: number | null }> {
+  const child = spawn('script', ['--quiet', '--return', '--command', command, '/dev/null'], {
+    cwd: '/',
+    env: { PATH: process.env['PATH'], BERTH_URL: server.url, SHELL: '/bin/sh', TERM: 'dumb' },
+    timeout: 120_000,
+    killSignal: 'SIGKILL',
+  })
+  const closed = new Promise<number | null>((resolve) => child.on('close', resolve))
+  let text = ''
+  child.stdout.on('data', (piece: Buffer) => (text += piece.toString()))
+  child.stderr.on('data', (piece: Buffer) => (text += piece.toString()))
+  child.stdin.on('error', () => {})
+  for (const [question, answer] of answers) {
+    await eventually(async () => text.includes(question), `the question in ${text}`)
+    child.stdin.write(answer)
+  }
+  const code = await closed
+  child.stdin.end()
+  return { text, code }
+}
