@@ -67,26 +67,30 @@ export async function openEmbeddedPostgres(
 
   const address: DatabaseAddress = { socketDir: layout.run, user: 'berth', database: 'postgres' }
   let leaving = false
-  let presence = await becomePresent()
+  let presence = becomePresent()
+  await presence
 
   async function becomePresent(): Promise<pg.Client> {
-    const client = await startOrJoin(layout, runAs, address, options)
-    client.on('end', () => {
-      if (leaving) return
-      log.error('the embedded PostgreSQL went away: starting it again')
-      becomePresent().then(
-        (again) => (presence = again),
-        (error: unknown) => log.fatal({ err: error }, 'the embedded PostgreSQL does not start'),
-      )
+    return await startOrJoin(layout, runAs, address, { ...options, onLoss })
+  }
+
+  function onLoss(): void {
+    if (leaving) return
+    log.error('the embedded PostgreSQL went away: starting it again')
+    presence = becomePresent()
+    presence.catch((error: unknown) => {
+      log.fatal({ err: error }, 'the embedded PostgreSQL does not start')
+      onLoss()
     })
-    return client
   }
 
   return {
     address: { ...address, database: 'berth' },
     leave: async () => {
       leaving = true
-      await leave(presence, layout)
+      // It may just be coming back.
+      const client = await presence.catch(() => undefined)
+      if (client !== undefined) await leave(client, layout)
     },
   }
 }
@@ -187,12 +191,12 @@ async function startOrJoin(
   layout: Layout,
   runAs: RunAs,
   address: DatabaseAddress,
-  options: EmbeddedPostgresOptions,
+  options: EmbeddedPostgresOptions & { readonly onLoss: () => void },
 ): Promise<pg.Client> {
   const deadline = Date.now() + startDeadlineMs
   let started: { exited: boolean } | undefined
   for (;;) {
-    const client = await tryPresence(address)
+    const client = await tryPresence(address, options.onLoss)
     if (client) {
       await createDatabase(client)
       return client
@@ -213,14 +217,22 @@ async function startOrJoin(
 }
 
 /** A connection that counts as this process' presence, or undefined while nobody answers. */
-async function tryPresence(address: DatabaseAddress): Promise<pg.Client | undefined> {
+async function tryPresence(
+  address: DatabaseAddress,
+  onLoss: () => void,
+): Promise<pg.Client | undefined> {
   const client = new pg.Client({ ...clientConfig(address), application_name: 'berth-presence' })
+  let present = false
   client.on('error', () => {}) // its loss is seen by 'end'
+  client.on('end', () => {
+    if (present) onLoss()
+  })
   try {
     await client.connect()
     // Waits for a process that is just deciding to stop the server; it then takes us down too.
     await client.query('select pg_advisory_lock($1)', [leaveLock])
     await client.query('select pg_advisory_unlock($1)', [leaveLock])
+    present = true
     return client
   } catch (error) {
     await client.end().catch(() => {})
@@ -285,7 +297,7 @@ async function leave(presence: pg.Client, layout: Layout): Promise<void> {
       await presence.query('select pg_advisory_unlock($1)', [leaveLock])
     }
   } catch {
-    last = false // PostgreSQL is gone already
+    return // PostgreSQL is gone already, and the connection with it
   }
   if (last) await stop(layout)
   await presence.end().catch(() => {})

@@ -2,6 +2,7 @@
 import { addFirstAccount } from './accounts/first-account.ts'
 import { createApp } from './app.ts'
 import { openAppliance } from './appliance.ts'
+import type { Appliance } from './appliance.ts'
 import { ConfigError, readConfig } from './config.ts'
 import type { Config } from './config.ts'
 import { Failure } from './failure.ts'
@@ -15,15 +16,20 @@ const drainMs = 60_000
 async function main(config: Config): Promise<void> {
   const log = createLog(config.log.level)
   const appliance = await openAppliance(config, log)
+  try {
+    await serve(appliance)
+  } catch (error) {
+    await appliance.close()
+    throw error
+  }
+}
+
+async function serve(appliance: Appliance): Promise<void> {
+  const { config, log } = appliance
   await appliance.uploads.recover()
   const first = await addFirstAccount(appliance.database)
   const { idleSeconds } = config.uploads
-  const listener = await listen(createApp(appliance), { ...config.listen, idleSeconds }).catch(
-    async (error: unknown) => {
-      await appliance.close()
-      throw error
-    },
-  )
+  const listener = await listen(createApp(appliance), { ...config.listen, idleSeconds })
   const jobs = [
     {
       name: 'sweep',
