@@ -30,10 +30,14 @@ export async function receive(
   options: ReceiveOptions,
 ): Promise<number> {
   const { offset, limitBytes, hash } = options
+  // One write at a time: several into one file only wait for its lock, and spin meanwhile.
+  let written: Promise<unknown> = Promise.resolve()
   const pieces = new PieceQueue(async (piece, position) => {
+    const writing = written.then(async () => await writeAll(file, piece, position))
+    written = writing.catch(() => {})
     // Both must be over, whatever happens, before the memory is used again.
     const hashing = hash?.update(piece).catch((error: unknown) => ({ error }))
-    await writeAll(file, piece, position).finally(() => hashing)
+    await writing.finally(() => hashing)
     const hashed = await hashing
     if (hashed) throw hashed.error
   }, offset)
