@@ -66,7 +66,11 @@ async function readRemotes(file: string): Promise<Document> {
 /** The mapping at this place, made when there is nothing. */
 function mapAt(file: string, document: Document, place: readonly string[]): YAMLMap {
   const present = document.getIn(place)
-  if (isMap(present)) return present
+  if (isMap(present)) {
+    // Go writes an empty one as {}; what is put into it stands on lines of its own.
+    if (present.items.length === 0) present.flow = false
+    return present
+  }
   if (present !== undefined && present !== null) {
     throw notValid(file, `${place.join('.')} is not a list of settings`)
   }

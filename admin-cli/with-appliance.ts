@@ -34,7 +34,6 @@ export async function withAppliance(
   config: Config,
   work: (appliance: Appliance) => Promise<void>,
 ): Promise<void> {
-  // An end without close() would leave the embedded PostgreSQL behind: signals wait for it.
   const interrupted = interruption()
   // Silent, because log lines go to standard output, which holds results here; what goes wrong is thrown.
   const appliance = await openAppliance(config, createLog('silent'))
@@ -45,10 +44,16 @@ export async function withAppliance(
   }
 }
 
-async function interruption(): Promise<never> {
-  return await new Promise((_resolve, reject) => {
+/**
+ * Rejects at a signal. An end without close() would leave the embedded PostgreSQL behind, so a signal
+ * waits even while the appliance is still being opened.
+ */
+function interruption(): Promise<never> {
+  const interrupted = new Promise<never>((_resolve, reject) => {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
       process.on(signal, () => reject(new CommandError('Interrupted.')))
     }
   })
+  interrupted.catch(() => {}) // nobody may be waiting yet
+  return interrupted
 }

@@ -33,7 +33,7 @@ test('one that it trusts is accepted', { skip }, async (t) => {
 })
 
 test('one that has expired is refused, trusted or not', { skip }, async (t) => {
-  const { url, certificate } = await serveTls(t, 'expired', -1)
+  const { url, certificate } = await serveTls(t, 'expired', 0)
   const env = { NODE_EXTRA_CA_CERTS: certificate }
   const outcome = await run('get_singularity_token', ['--url', url], { input: 'x\n', env })
   assertRefused(outcome, 1, /The certificate of localhost:\d+ has expired: tell the administrators/)

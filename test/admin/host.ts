@@ -49,17 +49,22 @@ export function isRunning({ child }: ServerProcess): boolean {
   return child.exitCode === null && child.signalCode === null
 }
 
-/** The processes that were started with this word; PostgreSQL's children bear other names. */
+/** The processes that were started with this word, without their children (before those are renamed). */
 function processesOf(word: string): number[] {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name) && argumentsOf(name).includes(word))
-    .map(Number)
+  const found = readdirSync('/proc').filter(
+    (name) => /^\d+$/.test(name) && read(`/proc/${name}/cmdline`).split('\0').includes(word),
+  )
+  const isChild = (pid: string): boolean => {
+    const parent = /^PPid:\t(\d+)$/m.exec(read(`/proc/${pid}/status`))?.[1]
+    return parent === undefined || found.includes(parent)
+  }
+  return found.filter((pid) => !isChild(pid)).map(Number)
 }
 
-function argumentsOf(pid: string): string[] {
+function read(file: string): string {
   try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
+    return readFileSync(file, 'utf8')
   } catch {
-    return [] // it ended just now
+    return '' // the process ended just now
   }
 }

@@ -155,7 +155,7 @@ for (const content of empty) {
   test(`a file with ${JSON.stringify(content)} takes the entry`, async (t) => {
     const home = makeHome(t, content)
     assertDone(await home.remote())
-    assert.match(home.read(), /^Active: berth$/m)
+    assert.match(home.read(), /^Active: "?berth"?$/m)
     assert.match(home.read(), /^ {2}berth:\n {4}URI: http:\/\/127\.0\.0\.1:5080$/m)
     if (content.startsWith('#')) assert.match(home.read(), /^# nothing yet\n/)
   })
