@@ -14,17 +14,18 @@ import { welcome } from './welcome.ts'
 const drainMs = 60_000
 
 async function main(config: Config): Promise<void> {
+  const signalled = firstSignal()
   const log = createLog(config.log.level)
   const appliance = await openAppliance(config, log)
   try {
-    await serve(appliance)
+    await serve(appliance, signalled)
   } catch (error) {
     await appliance.close()
     throw error
   }
 }
 
-async function serve(appliance: Appliance): Promise<void> {
+async function serve(appliance: Appliance, signalled: Promise<string>): Promise<void> {
   const { config, log } = appliance
   await appliance.uploads.recover()
   const first = await addFirstAccount(appliance.database)
@@ -40,20 +41,21 @@ async function serve(appliance: Appliance): Promise<void> {
   const schedule = startSchedule(jobs, appliance.database, log)
   process.stdout.write(welcome(config, first))
 
-  let stopping = false
-  const stop = (signal: string): void => {
-    if (stopping) return
-    stopping = true
-    log.info({ signal }, 'stopping: running requests may end')
-    void (async () => {
-      await listener.close(drainMs)
-      await schedule.stop()
-      await appliance.close()
-      log.info('stopped')
-    })()
-  }
-  process.on('SIGTERM', stop)
-  process.on('SIGINT', stop)
+  void (async () => {
+    log.info({ signal: await signalled }, 'stopping: running requests may end')
+    await listener.close(drainMs)
+    await schedule.stop()
+    await appliance.close()
+    log.info('stopped')
+  })()
+}
+
+/** Resolves with the first SIGTERM or Ctrl-C. One that comes while Berth starts waits for the start. */
+async function firstSignal(): Promise<string> {
+  return await new Promise((resolve) => {
+    process.on('SIGTERM', resolve)
+    process.on('SIGINT', resolve)
+  })
 }
 
 try {
