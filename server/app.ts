@@ -4,7 +4,9 @@ import type { Express, RequestHandler } from 'express'
 import helmet from 'helmet'
 
 import { accountRoutes } from './accounts/routes.ts'
+import { collectionRoutes } from './api/collection-routes.ts'
 import { tokenRoutes } from './api/token-routes.ts'
+import { usageRoutes } from './api/usage-routes.ts'
 import type { Appliance } from './appliance.ts'
 import { discoveryRoutes } from './discovery/routes.ts'
 import { notFound } from './failure.ts'
@@ -38,9 +40,11 @@ export function createApp(appliance: Appliance): Express {
   app.use(discoveryRoutes(config, appliance.ready))
   app.use(accountRoutes(tokens, signingKey))
   app.use(tokenRoutes(tokens, appliance.signIn))
+  app.use(usageRoutes(registry, appliance.signIn))
   app.use(publicPages(config))
   // Everything below reads or writes the library.
   if (!config.access.anonymousPull) app.use(signedInOnly())
+  app.use(collectionRoutes(appliance.collectionAccess, defaults))
   app.use(libraryRoutes(registry, defaults))
   app.use(
     libraryTransferRoutes({

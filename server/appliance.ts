@@ -2,14 +2,19 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 
-import { signIn } from './accounts/accounts.ts'
-import type { AccountActor } from './accounts/actor.ts'
+import type { DirectoryRules } from './accounts/directory-accounts.ts'
+import type { Directory } from './accounts/directory.ts'
+import { GroupSpaces } from './accounts/group-spaces.ts'
+import { revalidate } from './accounts/revalidation.ts'
+import type { RevalidationResult } from './accounts/revalidation.ts'
+import { SignIn } from './accounts/sign-in.ts'
 import { openSigningKey } from './accounts/signing-key.ts'
 import type { SigningKey } from './accounts/signing-key.ts'
 import { Tokens } from './accounts/tokens.ts'
 import { Capabilities } from './capability.ts'
 import type { Config } from './config.ts'
 import { BlobStore } from './content/blob-store.ts'
+import { CollectionAccess } from './content/collection-access.ts'
 import { HashThread } from './content/hash-thread.ts'
 import { Registry } from './content/registry.ts'
 import { sweep } from './content/sweep.ts'
@@ -27,21 +32,24 @@ export interface Appliance {
   readonly log: Log
   readonly database: Database
   readonly registry: Registry
+  readonly collectionAccess: CollectionAccess
   readonly uploads: Uploads
   readonly tokens: Tokens
   readonly signingKey: SigningKey
   readonly capabilities: Capabilities
-  /** Checks a name and a password. A site's directory or portal takes the place of the local file. */
-  readonly signIn: (
-    name: string,
-    password: string,
-    address: string,
-  ) => Promise<AccountActor | undefined>
+  readonly signIn: SignIn
+  /** Asks the site's directory about its people; undefined where it cannot be asked. */
+  readonly revalidate: (options?: {
+    readonly confirmed?: boolean
+  }) => Promise<RevalidationResult | undefined>
   readonly sweep: () => Promise<SweepResult>
   /** Whether the database and the store answer. */
   readonly ready: () => Promise<boolean>
   readonly close: () => Promise<void>
 }
+
+/** Longer than any check of a password takes, short enough for people who mistyped theirs. */
+const refusalStepMs = 500
 
 export async function openAppliance(config: Config, log: Log): Promise<Appliance> {
   makeDataDirectory(config.dataDir)
@@ -86,7 +94,14 @@ async function assemble(
     randomBytes(32).toString('hex'),
   )
   const defaultQuotaBytes = config.quotaBytes
-  const registry = new Registry(database, blobs, { defaultQuotaBytes })
+  const groupSpaces = new GroupSpaces(config.groups)
+  const directory: Directory | undefined = undefined
+  const rules: DirectoryRules = {
+    adminGroup: config.groups.admins,
+    allowedGroups: config.groups.allowed,
+    groupSpaces,
+  }
+  const registry = new Registry(database, blobs, { defaultQuotaBytes, groupSpaces })
   const thread = new HashThread()
   const uploads = new Uploads(database, blobs, registry, thread, {
     defaultQuotaBytes,
@@ -106,11 +121,20 @@ async function assemble(
     log,
     database,
     registry,
+    collectionAccess: new CollectionAccess(database, registry),
     uploads,
     tokens,
     signingKey,
     capabilities: new Capabilities(Buffer.from(capabilityKey, 'hex')),
-    signIn: async (name, password, address) => await signIn(database, name, password, address),
+    signIn: new SignIn(database, {
+      directory,
+      rules,
+      limits: config.signIn.limits,
+      passwordUrl: config.signIn.passwordUrl,
+      refusalStepMs,
+    }),
+    revalidate: async (options = {}) =>
+      directory && (await revalidate(database, { directory, rules, ...options })),
     sweep: async () =>
       await sweep({ database, blobs, uploads, graceHours: config.storage.graceHours }),
     ready: async () => {

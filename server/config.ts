@@ -74,6 +74,35 @@ const schema = z.strictObject({
       anonymous_pull: z.boolean().default(true),
     })
     .prefault({}),
+  groups: z
+    .strictObject({
+      /** Members of this group of the directory administrate the site. */
+      admins: z.string().min(1).optional(),
+      /** Only members of one of these may sign in; empty: everybody whom the directory knows. */
+      allowed: z.array(z.string().min(1)).default([]),
+      /** Groups that own a space of their name, as names or patterns: "climate", "proj-*". */
+      spaces: z
+        .array(z.string().regex(/^[a-z0-9*]+(?:[._-][a-z0-9*]+)*$/, 'expected a name or a pattern'))
+        .default([]),
+      /** What such a space may store, when that is not [quota] default. */
+      quota: bytes.optional(),
+      quotas: z.record(pathSegment, bytes).default({}),
+    })
+    .prefault({}),
+  sign_in: z
+    .strictObject({
+      /** Below what locks a person out of the directory. */
+      failures_per_account: z.number().int().min(1).max(1000).default(5),
+      account_window_minutes: z.number().int().min(1).max(1440).default(15),
+      /** A login node is one address for many people. */
+      failures_per_address: z.number().int().min(1).max(100_000).default(30),
+      address_window_minutes: z.number().int().min(1).max(1440).default(1),
+      /** Where people change a password that has expired. */
+      password_url: address.optional(),
+      /** How often the directory is asked who is still there. */
+      revalidate_minutes: z.number().int().min(1).max(59).default(10),
+    })
+    .prefault({}),
   tokens: z
     .strictObject({
       valid_days: z.number().int().min(1).max(366).default(365),
@@ -140,6 +169,23 @@ export interface Config {
   }
   readonly database: { readonly url: string; readonly password: Secret | undefined } | undefined
   readonly access: { readonly anonymousPull: boolean }
+  readonly groups: {
+    readonly admins: string | undefined
+    readonly allowed: readonly string[]
+    readonly spaces: readonly string[]
+    readonly quotaBytes: number | undefined
+    readonly quotas: Readonly<Record<string, number>>
+  }
+  readonly signIn: {
+    readonly limits: {
+      readonly failuresPerAccount: number
+      readonly accountWindowMinutes: number
+      readonly failuresPerAddress: number
+      readonly addressWindowMinutes: number
+    }
+    readonly passwordUrl: string | undefined
+    readonly revalidateMinutes: number
+  }
   readonly tokens: { readonly validDays: number; readonly perAccount: number }
   readonly quotaBytes: number
   readonly library: {
@@ -239,6 +285,23 @@ export function makeConfig(
           : new Secret(readSecret(data.database.password_file)),
     },
     access: { anonymousPull: data.access.anonymous_pull },
+    groups: {
+      admins: data.groups.admins,
+      allowed: data.groups.allowed,
+      spaces: data.groups.spaces,
+      quotaBytes: data.groups.quota,
+      quotas: data.groups.quotas,
+    },
+    signIn: {
+      limits: {
+        failuresPerAccount: data.sign_in.failures_per_account,
+        accountWindowMinutes: data.sign_in.account_window_minutes,
+        failuresPerAddress: data.sign_in.failures_per_address,
+        addressWindowMinutes: data.sign_in.address_window_minutes,
+      },
+      passwordUrl: data.sign_in.password_url,
+      revalidateMinutes: data.sign_in.revalidate_minutes,
+    },
     tokens: { validDays: data.tokens.valid_days, perAccount: data.tokens.per_account },
     quotaBytes: data.quota.default,
     library: {

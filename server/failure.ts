@@ -8,6 +8,7 @@ export type FailureKind =
   | 'unauthenticated' // no credential, or one that is not live
   | 'denied' // a known caller who may not do this
   | 'not-found'
+  | 'throttled' // too many attempts; trying later is expected
   | 'conflict' // the state does not allow it (now)
   | 'too-large' // a body over its limit
   | 'length-required' // a body whose length must be known beforehand
@@ -18,6 +19,8 @@ export type FailureKind =
 
 export type FailureSubject =
   | 'account'
+  | 'group'
+  | 'directory'
   | 'token'
   | 'entity'
   | 'collection'
@@ -59,6 +62,16 @@ export function notFound(subject: FailureSubject, message: string): Failure {
 
 export function denied(subject: FailureSubject, message: string): Failure {
   return new Failure('denied', subject, message)
+}
+
+/** Too many attempts: the message says when the next one may be made. */
+export class Throttled extends Failure {
+  readonly retryAfterSeconds: number
+
+  constructor(subject: FailureSubject, message: string, retryAfterSeconds: number) {
+    super('throttled', subject, message)
+    this.retryAfterSeconds = retryAfterSeconds
+  }
 }
 
 export function unauthenticated(message: string): Failure {

@@ -37,6 +37,18 @@ async function serve(appliance: Appliance, signalled: Promise<string>): Promise<
       cron: '*/15 * * * *',
       run: async (): Promise<object> => await appliance.sweep(),
     },
+    {
+      name: 'revalidation',
+      cron: `*/${config.signIn.revalidateMinutes} * * * *`,
+      run: async (): Promise<object> => (await appliance.revalidate()) ?? {},
+    },
+    {
+      name: 'sign-in attempts',
+      cron: '7 * * * *',
+      run: async (): Promise<object> => ({
+        forgotten: await appliance.signIn.forgetOldAttempts(),
+      }),
+    },
   ]
   const schedule = startSchedule(jobs, appliance.database, log)
   process.stdout.write(welcome(config, first))

@@ -5,15 +5,24 @@ import { Failure, invalid, notFound } from '../failure.ts'
 import { newId } from '../identifiers.ts'
 import type { AccountActor, Actor } from './actor.ts'
 import { audit } from './audit.ts'
-import { checkPassword, hashPassword } from './password-hash.ts'
+import { hashPassword } from './password-hash.ts'
 
 export interface AccountRow {
   readonly id: string
   readonly name: string
+  /** Who checks the password. */
+  readonly provider: 'local' | 'ldap' | 'portal'
+  /** The directory's immutable identifier; null for a local account. */
+  readonly directoryId: string | null
   readonly email: string
   readonly fullName: string
   readonly isAdmin: boolean
+  /** By an administrator. */
   readonly disabledAt: Date | null
+  /** By the directory, with the reason. */
+  readonly suspendedAt: Date | null
+  readonly suspendedReason: string | null
+  readonly signedInAt: Date | null
   readonly createdAt: Date
 }
 
@@ -22,9 +31,19 @@ export const hostOperator: AccountActor = {
   kind: 'account',
   accountId: '0'.repeat(24),
   name: 'root@host',
+  principals: [],
   isAdmin: true,
+  scope: 'all',
   tokenId: undefined,
+  tokenExpiresAt: undefined,
   address: 'local',
+}
+
+/** Who speaks when Berth takes over what the site's directory says. */
+export const directoryOperator: AccountActor = {
+  ...hostOperator,
+  name: 'directory',
+  address: 'directory',
 }
 
 // A name is also the name of a space in the library, so it has the grammar of one (content/names.ts).
@@ -38,7 +57,7 @@ export async function addAccount(
   actor: Actor,
   account: { readonly name: string; readonly password: string; readonly isAdmin?: boolean },
 ): Promise<AccountRow> {
-  if (!namePattern.test(account.name) || account.name.length > maxName) {
+  if (!isAccountName(account.name)) {
     throw invalid(
       'account',
       `"${account.name.slice(0, maxName)}" is not an account name: use lower-case letters and digits, with single ".", "_" or "-" between them.`,
@@ -69,12 +88,17 @@ export async function setPassword(
 ): Promise<void> {
   const hash = await hashNewPassword(password)
   await database.transaction(async (tx) => {
-    const [row] = await tx.query(
-      sql`update accounts set password_hash = ${hash} where name = ${name} returning 1`,
-    )
-    if (row === undefined) throw notFound('account', `There is no account "${name}".`)
+    const [row] = await tx.query(sql`
+      update accounts set password_hash = ${hash}
+      where name = ${name} and provider = 'local' returning 1`)
+    if (row === undefined) throw notFound('account', `There is no local account "${name}".`)
     await audit(tx, actor, { action: 'account.password', target: name })
   })
+}
+
+/** Whether a space of the library can have this name. */
+export function isAccountName(name: string): boolean {
+  return namePattern.test(name) && name.length <= maxName
 }
 
 export async function findAccount(db: Db, name: string): Promise<AccountRow | undefined> {
@@ -83,55 +107,44 @@ export async function findAccount(db: Db, name: string): Promise<AccountRow | un
 }
 
 export async function findAccountById(db: Db, id: string): Promise<AccountRow | undefined> {
-  const [row] = await db.query<AccountRow>(sql`
-    select id, name, email, full_name as "fullName", is_admin as "isAdmin",
-      disabled_at as "disabledAt", created_at as "createdAt"
-    from accounts where id = ${id}`)
+  const [row] = await db.query<AccountRow>(sql`select a.* from account_details a where id = ${id}`)
   return row
 }
 
 export async function listAccounts(db: Db, name?: string): Promise<AccountRow[]> {
   return await db.query<AccountRow>(sql`
-    select id, name, email, full_name as "fullName", is_admin as "isAdmin",
-      disabled_at as "disabledAt", created_at as "createdAt"
-    from accounts where name = coalesce(${name ?? null}, name) order by name`)
+    select a.* from account_details a where name = coalesce(${name ?? null}, name) order by name`)
 }
 
-/** Checks name and password; undefined for an unknown name, a wrong password, a disabled account. */
-export async function signIn(
+/** Ends what an account may do until `enableAccount`; its images stay. */
+export async function disableAccount(
   database: Database,
+  actor: Actor,
   name: string,
-  password: string,
-  address: string,
-): Promise<AccountActor | undefined> {
-  // NUL cannot be in a name, and at the end of a password it would not change the key that scrypt
-  // derives (HMAC pads with it): such a pair is nobody's.
-  const possible = !name.includes('\0') && !password.includes('\0')
-  const [row] = await database.query<{
-    id: string
-    name: string
-    hash: string | null
-    isAdmin: boolean
-    disabled: boolean
-  }>(sql`
-    select id, name, password_hash as "hash", is_admin as "isAdmin",
-      disabled_at is not null as "disabled"
-    from accounts where name = ${possible ? name : ''}`)
-  const right = await checkPassword(password.slice(0, maxPassword), row?.hash ?? undefined)
-  if (row !== undefined && right && !row.disabled) {
-    const { id, isAdmin } = row
-    return { kind: 'account', accountId: id, name: row.name, isAdmin, tokenId: undefined, address }
-  }
-  const target = row?.name ?? 'unknown account'
-  const reason = row === undefined ? 'unknown' : row.disabled ? 'disabled' : 'password'
-  const nobody = { kind: 'anonymous', rejected: true, address } as const
-  await audit(database, nobody, {
-    action: 'account.sign-in',
-    target,
-    outcome: 'refused',
-    details: { reason },
+): Promise<void> {
+  await setDisabled(database, actor, name, true)
+}
+
+export async function enableAccount(database: Database, actor: Actor, name: string): Promise<void> {
+  await setDisabled(database, actor, name, false)
+}
+
+async function setDisabled(
+  database: Database,
+  actor: Actor,
+  name: string,
+  disabled: boolean,
+): Promise<void> {
+  await database.transaction(async (tx) => {
+    const [row] = await tx.query<{ changed: boolean }>(sql`
+      update accounts a set disabled_at = case when ${disabled} then coalesce(a.disabled_at, now()) end
+      from (select id, disabled_at from accounts where name = ${name} for update) before
+      where a.id = before.id
+      returning (before.disabled_at is not null) <> ${disabled} as "changed"`)
+    if (row === undefined) throw notFound('account', `There is no account "${name}".`)
+    const action = disabled ? 'account.disable' : 'account.enable'
+    if (row.changed) await audit(tx, actor, { action, target: name })
   })
-  return undefined
 }
 
 async function hashNewPassword(password: string): Promise<string> {

@@ -6,14 +6,22 @@ export type Action = 'pull' | 'push' | 'delete'
 
 export interface Place {
   readonly entity: string
-  /** Account ID of the owner; null for a space of the site. */
+  /** The account or the group that owns the entity; null for a space of the site. */
   readonly ownerId: string | null
   readonly private: boolean
+  /** Accounts and groups that may pull when it is private, besides those of the owner. */
+  readonly readers: readonly string[]
+}
+
+/** Who lists: the principals whose private places are shown, and whether everything is. */
+export interface Viewer {
+  readonly principals: readonly string[]
+  readonly isAdmin: boolean
 }
 
 export function allows(actor: Actor, action: Action, place: Place): boolean {
-  const member = actor.kind === 'account' && (actor.isAdmin || place.ownerId === actor.accountId)
-  return action === 'pull' ? member || !place.private : member
+  if (action === 'pull') return !place.private || isMember(actor, place) || isReader(actor, place)
+  return isMember(actor, place) && actor.kind === 'account' && actor.scope === 'all'
 }
 
 /** Throws what the caller should hear: sign in, not yours, or (what one may not see) not there. */
@@ -22,7 +30,7 @@ export function requirePermission(actor: Actor, action: Action, place: Place): v
   if (!allows(actor, 'pull', place)) {
     throw new Failure('not-found', 'collection', 'There is no such collection.')
   }
-  const { name } = requireAccount(actor)
+  const { name } = requireFullAccount(actor)
   const verb = action === 'push' ? 'push to' : 'delete from'
   throw denied(
     'entity',
@@ -39,9 +47,28 @@ export function requireAccount(actor: Actor): AccountActor {
   )
 }
 
-/** Statements that list take the viewer's account and whether everything is shown. */
-export function viewerOf(actor: Actor): { id: string | null; isAdmin: boolean } {
+/** An account whose credential is good for everything that the account may do. */
+export function requireFullAccount(actor: Actor): AccountActor {
+  const account = requireAccount(actor)
+  if (account.scope === 'all') return account
+  const purpose = account.scope === 'pull' ? 'only for pulling' : 'only for pulling and building'
+  throw denied(
+    'token',
+    `This access token is ${purpose}: get one for everything with get_singularity_token.`,
+  )
+}
+
+export function viewerOf(actor: Actor): Viewer {
   return actor.kind === 'account'
-    ? { id: actor.accountId, isAdmin: actor.isAdmin }
-    : { id: null, isAdmin: false }
+    ? { principals: actor.principals, isAdmin: actor.isAdmin }
+    : { principals: [], isAdmin: false }
+}
+
+function isMember(actor: Actor, { ownerId }: Place): boolean {
+  if (actor.kind !== 'account') return false
+  return actor.isAdmin || (ownerId !== null && actor.principals.includes(ownerId))
+}
+
+function isReader(actor: Actor, { readers }: Place): boolean {
+  return actor.kind === 'account' && readers.some((reader) => actor.principals.includes(reader))
 }

@@ -6,6 +6,7 @@ import { actorOf, bearerToken } from '../http/actor.ts'
 import { newRouter } from '../http/router.ts'
 import { requireAccount } from './permissions.ts'
 import type { SigningKey } from './signing-key.ts'
+import { endsSoon } from './tokens.ts'
 import type { Tokens } from './tokens.ts'
 
 export function accountRoutes(tokens: Tokens, key: SigningKey): Router {
@@ -25,10 +26,11 @@ export function accountRoutes(tokens: Tokens, key: SigningKey): Router {
   // Harbor's form, without envelope. The secret is the password for the OCI registry: the very
   // token, so that revoking it ends both (protocol.md 3).
   router.get('/v1/rbac/users/current', async (req, res) => {
-    const account = await tokens.accountOf(requireAccount(actorOf(req)))
+    const actor = requireAccount(actorOf(req))
+    const account = await tokens.accountOf(actor)
     res.set('Cache-Control', 'no-store').json({
       username: account.name,
-      email: account.email,
+      email: announceEnd(account.email, actor.tokenExpiresAt),
       realname: account.fullName,
       oidc_user_meta: { secret: bearerToken(req) ?? '' },
     })
@@ -39,4 +41,14 @@ export function accountRoutes(tokens: Tokens, key: SigningKey): Router {
   })
 
   return router
+}
+
+/**
+ * `remote status` prints "Logged in as: name <email>" and nothing else of ours: from 30 days before
+ * its end, the token's end is told there.
+ */
+function announceEnd(email: string, expiresAt: Date | undefined): string {
+  if (expiresAt === undefined || !endsSoon(expiresAt)) return email
+  const notice = `your access token ends on ${expiresAt.toISOString().slice(0, 10)}, get a new one with get_singularity_token`
+  return email === '' ? notice : `${email}; ${notice}`
 }

@@ -14,13 +14,14 @@ import { Failure, notFound } from '../failure.ts'
 import { newId } from '../identifiers.ts'
 import { findAccountById } from './accounts.ts'
 import type { AccountRow } from './accounts.ts'
-import type { AccountActor } from './actor.ts'
+import type { AccountActor, TokenScope } from './actor.ts'
 import { audit } from './audit.ts'
 import type { SigningKey } from './signing-key.ts'
 
 export interface TokenRow {
   readonly id: string
   readonly label: string
+  readonly scope: TokenScope
   readonly issuedAt: Date
   readonly expiresAt: Date
   readonly revokedAt: Date | null
@@ -55,12 +56,16 @@ export class Tokens {
   }
 
   /** The token is in the answer and nowhere else. */
-  async issue(account: AccountActor, label: string): Promise<IssuedToken> {
+  async issue(
+    account: AccountActor,
+    label: string,
+    scope: TokenScope = 'all',
+  ): Promise<IssuedToken> {
     const { key, issuer, validDays, perAccount } = this.#options
     const id = newId()
     const issuedAt = Math.floor(Date.now() / 1000)
     const expiresAt = issuedAt + validDays * 86_400
-    const token = await new SignJWT({ username: account.name })
+    const token = await new SignJWT({ username: account.name, scope })
       .setProtectedHeader({ alg: 'RS256', kid: key.kid, typ: 'JWT' })
       .setJti(id)
       .setSubject(account.accountId)
@@ -79,10 +84,10 @@ export class Tokens {
         )
       }
       await tx.query(sql`
-        insert into tokens (id, account_id, hash, label, issued_at, expires_at)
-        values (${id}, ${account.accountId}, ${hashOf(token)}, ${label.slice(0, maxLabel)},
+        insert into tokens (id, account_id, hash, label, scope, issued_at, expires_at)
+        values (${id}, ${account.accountId}, ${hashOf(token)}, ${label.slice(0, maxLabel)}, ${scope},
           to_timestamp(${issuedAt}), to_timestamp(${expiresAt}))`)
-      await audit(tx, account, { action: 'token.issue', target: id, details: { label } })
+      await audit(tx, account, { action: 'token.issue', target: id, details: { label, scope } })
     })
     return { token, id, expiresAt: new Date(expiresAt * 1000) }
   }
@@ -91,24 +96,28 @@ export class Tokens {
   async authenticate(token: string, address: string): Promise<AccountActor | undefined> {
     if (token.length > maxTokenLength) return undefined
     const [row] = await this.#database.query<{
-      id: string
+      tokenId: string
       accountId: string
       name: string
+      principals: string[]
       isAdmin: boolean
+      scope: TokenScope
+      tokenExpiresAt: Date
       stale: boolean
     }>(sql`
-      select t.id, a.id as "accountId", a.name, a.is_admin as "isAdmin",
+      select t.id as "tokenId", a.id as "accountId", a.name, principals_of(a.id) as "principals",
+        a.is_admin as "isAdmin", t.scope, t.expires_at as "tokenExpiresAt",
         t.last_used_at is null or t.last_used_at < now() - interval '5 minutes' as "stale"
       from tokens t join accounts a on a.id = t.account_id
       where t.hash = ${hashOf(token)} and t.revoked_at is null and t.expires_at > now()
-        and a.disabled_at is null`)
+        and a.disabled_at is null and a.suspended_at is null`)
     if (row === undefined) return undefined
     if (row.stale) {
       await this.#database.query(sql`
-        update tokens set last_used_at = now(), last_used_from = ${address} where id = ${row.id}`)
+        update tokens set last_used_at = now(), last_used_from = ${address} where id = ${row.tokenId}`)
     }
-    const { accountId, name, isAdmin, id } = row
-    return { kind: 'account', accountId, name, isAdmin, tokenId: id, address }
+    const { stale: _, ...account } = row
+    return { kind: 'account', ...account, address }
   }
 
   /** Live tokens of the account; with `all`, also those that were revoked or have expired. */
@@ -147,10 +156,15 @@ export class Tokens {
 
   async #every(db: Db, accountId: string): Promise<TokenRow[]> {
     return await db.query<TokenRow>(sql`
-      select id, label, issued_at as "issuedAt", expires_at as "expiresAt",
+      select id, label, scope, issued_at as "issuedAt", expires_at as "expiresAt",
         revoked_at as "revokedAt", last_used_at as "lastUsedAt", last_used_from as "lastUsedFrom"
       from tokens where account_id = ${accountId} order by issued_at, id`)
   }
+}
+
+/** From 30 days before its end a token says so wherever somebody may notice. */
+export function endsSoon(expiresAt: Date): boolean {
+  return expiresAt.getTime() - Date.now() < 30 * 86_400_000
 }
 
 function hashOf(token: string): Buffer {

@@ -1,4 +1,5 @@
 /** SIF images of repositories: rows and SQL. An image is there once it has a manifest. */
+import type { Viewer } from '../accounts/permissions.ts'
 import { sql } from '../database.ts'
 import type { Db } from '../database.ts'
 import type { SifFacts } from '../sif/inspect.ts'
@@ -16,6 +17,7 @@ export interface ImageRow {
   readonly ownerId: string | null
   readonly ownerName: string | null
   readonly private: boolean
+  readonly readers: readonly string[]
   readonly digest: Digest
   readonly manifestDigest: Digest
   readonly sizeBytes: number
@@ -151,7 +153,7 @@ export interface BlobRow {
 export async function findReadableSif(
   tx: Db,
   digest: Digest,
-  viewer: { readonly id: string | null; readonly isAdmin: boolean },
+  viewer: Viewer,
 ): Promise<BlobRow | undefined> {
   const [row] = await tx.query<{
     size: number
@@ -167,9 +169,9 @@ export async function findReadableSif(
     from blobs b join sif_facts f on f.digest = b.digest
     where b.digest = ${digest} and exists (
       select 1 from repository_blobs l join repositories r on r.id = l.repository_id
-        join collections c on c.id = r.collection_id join entities e on e.id = r.entity_id
+        join collection_details c on c.id = r.collection_id
       where l.digest = b.digest
-        and readable_by(c.private, e.owner_id, ${viewer.id}, ${viewer.isAdmin}))
+        and readable_by(c.private, c."ownerId", c.readers, ${viewer.principals}, ${viewer.isAdmin}))
     for update of b`)
   if (row === undefined) return undefined
   return {

@@ -1,4 +1,5 @@
 /** Entities, collections and repositories: rows, and the SQL that finds, makes and lists them. */
+import type { Viewer } from '../accounts/permissions.ts'
 import { sql } from '../database.ts'
 import type { Database, Db } from '../database.ts'
 import { Failure } from '../failure.ts'
@@ -6,19 +7,16 @@ import { forgetAnnounced } from './images.ts'
 import type { Digest, RepositoryName, RepositoryPath } from './names.ts'
 import { lockEntity } from './quota.ts'
 
-export interface Viewer {
-  /** Account ID; null when nobody is signed in. */
-  readonly id: string | null
-  readonly isAdmin: boolean
-}
-
 export interface EntityRow {
   readonly id: number
   readonly name: string
+  /** An account or a group; null for a space of the site. */
   readonly ownerId: string | null
   readonly ownerName: string | null
+  readonly ownedByGroup: boolean
   readonly description: string
   readonly usedBytes: number
+  readonly reservedBytes: number
   readonly quotaBytes: number
   readonly createdAt: Date
   readonly updatedAt: Date
@@ -33,6 +31,8 @@ export interface CollectionRow {
   readonly ownerName: string | null
   readonly description: string
   readonly private: boolean
+  /** Accounts and groups that may pull besides those of the owner. */
+  readonly readers: readonly string[]
   readonly createdBy: string | null
   readonly createdAt: Date
   readonly updatedAt: Date
@@ -53,6 +53,7 @@ export interface RepositoryRow {
   readonly ownerId: string | null
   readonly ownerName: string | null
   readonly private: boolean
+  readonly readers: readonly string[]
   readonly description: string
   readonly fullDescription: string
   readonly downloadCount: number
@@ -77,18 +78,24 @@ export async function listEntities(
   name?: string,
 ): Promise<EntityRow[]> {
   return await db.query<EntityRow>(sql`
-    select e.id, e.name, e.owner_id as "ownerId", a.name as "ownerName", e.description,
-      e.used_bytes as "usedBytes", coalesce(e.quota_bytes, ${defaultQuota}) as "quotaBytes",
-      e.created_at as "createdAt", e.updated_at as "updatedAt"
-    from entities e left join accounts a on a.id = e.owner_id
+    select e.*, coalesce(e."ownQuotaBytes", ${defaultQuota}) as "quotaBytes"
+    from entity_details e
     where e.name = coalesce(${name ?? null}, e.name)
     order by e.name`)
 }
 
+/** Who owns a space, and what it may hold when that is not the default. */
+export interface EntityOwner {
+  readonly accountId: string | null
+  readonly groupId: string | null
+  readonly quotaBytes: number | null
+}
+
 /** Makes the entity unless it is there: two pushes may create the same name at the same time. */
-export async function insertEntity(db: Db, name: string, ownerId: string | null): Promise<boolean> {
+export async function insertEntity(db: Db, name: string, owner: EntityOwner): Promise<boolean> {
   const made = await db.query(sql`
-    insert into entities (name, owner_id) values (${name}, ${ownerId})
+    insert into entities (name, owner_id, owner_group_id, quota_bytes)
+    values (${name}, ${owner.accountId}, ${owner.groupId}, ${owner.quotaBytes})
     on conflict (name) do nothing returning 1`)
   return made.length > 0
 }
@@ -98,7 +105,7 @@ export async function findCollection(
   entity: string,
   name: string,
 ): Promise<CollectionRow | undefined> {
-  const [row] = await selectCollections(db, entity, name, { id: null, isAdmin: true })
+  const [row] = await selectCollections(db, entity, name, { principals: [], isAdmin: true })
   return row
 }
 
@@ -117,9 +124,7 @@ async function selectCollections(
   viewer: Viewer,
 ): Promise<CollectionRow[]> {
   return await db.query<CollectionRow>(sql`
-    select c.id, c.entity_id as "entityId", e.name as "entity", c.name, e.owner_id as "ownerId",
-      a.name as "ownerName", c.description, c.private, c.created_by as "createdBy",
-      c.created_at as "createdAt", c.updated_at as "updatedAt",
+    select c.*,
       (select coalesce(array_agg(r.path order by r.path), '{}')
         from repositories r where r.collection_id = c.id) as "repositories",
       (select coalesce(sum(size), 0) from (
@@ -127,10 +132,9 @@ async function selectCollections(
         from repositories r join repository_blobs l on l.repository_id = r.id
           join blobs b on b.digest = l.digest
         where r.collection_id = c.id) distinct_blobs) as "sizeBytes"
-    from collections c join entities e on e.id = c.entity_id
-      left join accounts a on a.id = e.owner_id
-    where e.name = ${entity} and c.name = coalesce(${name}, c.name)
-      and readable_by(c.private, e.owner_id, ${viewer.id}, ${viewer.isAdmin})
+    from collection_details c
+    where c."entity" = ${entity} and c.name = coalesce(${name}, c.name)
+      and readable_by(c.private, c."ownerId", c.readers, ${viewer.principals}, ${viewer.isAdmin})
     order by c.name`)
 }
 

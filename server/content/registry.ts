@@ -6,6 +6,8 @@ import type { FileHandle } from 'node:fs/promises'
 
 import type { AccountActor, Actor } from '../accounts/actor.ts'
 import { audit } from '../accounts/audit.ts'
+import type { GroupSpaces } from '../accounts/group-spaces.ts'
+import { findGroup } from '../accounts/groups.ts'
 import { allows, requireAccount, requirePermission, viewerOf } from '../accounts/permissions.ts'
 import type { Database, Db } from '../database.ts'
 import { Failure, invalid, notFound } from '../failure.ts'
@@ -33,7 +35,7 @@ import {
   listEntities,
   listRepositories,
 } from './places.ts'
-import type { CollectionRow, EntityRow, RepositoryRow } from './places.ts'
+import type { CollectionRow, EntityOwner, EntityRow, RepositoryRow } from './places.ts'
 import { link, lockEntity, readLedger, unlink } from './quota.ts'
 import type { Ledger } from './quota.ts'
 import { searchPlaces } from './search.ts'
@@ -41,20 +43,25 @@ import type { SearchQuery, SearchResult } from './search.ts'
 import { composeSifManifest } from './sif-manifest.ts'
 import { isTagged, removeTag, selectTags, setTagForArch } from './tags.ts'
 import type { TagRow } from './tags.ts'
+import { usageOf } from './usage.ts'
+import type { SpaceUsage } from './usage.ts'
 
 export interface RegistryOptions {
   readonly defaultQuotaBytes: number
+  readonly groupSpaces: GroupSpaces
 }
 
 export class Registry {
   readonly #database: Database
   readonly #blobs: BlobStore
   readonly #defaultQuota: number
+  readonly #groupSpaces: GroupSpaces
 
   constructor(database: Database, blobs: BlobStore, options: RegistryOptions) {
     this.#database = database
     this.#blobs = blobs
     this.#defaultQuota = options.defaultQuotaBytes
+    this.#groupSpaces = options.groupSpaces
   }
 
   // Entities, collections, repositories
@@ -71,10 +78,7 @@ export class Registry {
 
   async getCollection(actor: Actor, entity: string, name: string): Promise<CollectionRow> {
     const collection = await findCollection(this.#database, entity, name)
-    if (
-      collection === undefined ||
-      !allows(actor, 'pull', { entity, ownerId: collection.ownerId, private: collection.private })
-    ) {
+    if (collection === undefined || !allows(actor, 'pull', collection)) {
       throw notFound('collection', `There is no collection "${entity}/${name}".`)
     }
     return collection
@@ -152,15 +156,28 @@ export class Registry {
   async #ensureEntity(tx: Db, account: AccountActor, name: string): Promise<EntityRow> {
     const existing = await findEntity(tx, name, this.#defaultQuota)
     if (existing === undefined) {
-      const ownerId = account.name === name ? account.accountId : null
-      requirePermission(account, 'push', { entity: name, ownerId, private: false })
-      const made = await insertEntity(tx, name, ownerId)
+      const owner = await this.#ownerOf(tx, account, name)
+      const ownerId = owner.groupId ?? owner.accountId
+      requirePermission(account, 'push', { entity: name, ownerId, private: false, readers: [] })
+      const made = await insertEntity(tx, name, owner)
       if (made) await audit(tx, account, { action: 'entity.create', target: name })
     }
     const entity = existing ?? (await findEntity(tx, name, this.#defaultQuota))
     if (entity === undefined) throw new Failure('conflict', 'entity', `"${name}" is being removed.`)
-    requirePermission(account, 'push', { entity: name, ownerId: entity.ownerId, private: false })
+    const { ownerId } = entity
+    requirePermission(account, 'push', { entity: name, ownerId, private: false, readers: [] })
     return entity
+  }
+
+  /** Of a space that is not there yet: a group of the directory, the account of that name, the site. */
+  async #ownerOf(tx: Db, account: AccountActor, name: string): Promise<EntityOwner> {
+    if (this.#groupSpaces.has(name)) {
+      const group = await findGroup(tx, name)
+      const quotaBytes = this.#groupSpaces.quotaOf(name)
+      return { accountId: null, groupId: group?.id ?? null, quotaBytes }
+    }
+    const accountId = account.name === name ? account.accountId : null
+    return { accountId, groupId: null, quotaBytes: null }
   }
 
   async #ensureCollection(
@@ -354,6 +371,10 @@ export class Registry {
   }
 
   // Reading
+
+  async usageOf(account: AccountActor): Promise<SpaceUsage[]> {
+    return await usageOf(this.#database, account, this.#defaultQuota)
+  }
 
   async search(actor: Actor, query: SearchQuery): Promise<SearchResult> {
     return await searchPlaces(this.#database, query, viewerOf(actor))

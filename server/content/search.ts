@@ -1,4 +1,5 @@
 /** Search by part of a name: repositories first (trigram index), then what belongs to them. */
+import type { Viewer } from '../accounts/permissions.ts'
 import { sql } from '../database.ts'
 import type { Db } from '../database.ts'
 import { selectImages } from './images.ts'
@@ -6,7 +7,7 @@ import type { ImageRow } from './images.ts'
 import type { Arch } from './names.ts'
 import type { RepositoryPath } from './names.ts'
 import { findRepository } from './places.ts'
-import type { RepositoryRow, Viewer } from './places.ts'
+import type { RepositoryRow } from './places.ts'
 import { selectTags } from './tags.ts'
 import type { TagRow } from './tags.ts'
 
@@ -46,17 +47,16 @@ export async function searchPlaces(
   const entities = await db.query<SearchResult['entities'][number]>(sql`
     select name, description from entities where name like ${pattern} order by name limit ${limit}`)
   const collections = await db.query<SearchResult['collections'][number]>(sql`
-    select e.name as "entity", c.name, c.description, c.private
-    from collections c join entities e on e.id = c.entity_id
+    select c."entity", c.name, c.description, c.private
+    from collection_details c
     where c.name like ${pattern}
-      and readable_by(c.private, e.owner_id, ${viewer.id}, ${viewer.isAdmin})
-    order by e.name, c.name limit ${limit}`)
+      and readable_by(c.private, c."ownerId", c.readers, ${viewer.principals}, ${viewer.isAdmin})
+    order by c."entity", c.name limit ${limit}`)
   const paths = await db.query<{ path: RepositoryPath }>(sql`
     select r.path
-    from repositories r join collections c on c.id = r.collection_id
-      join entities e on e.id = r.entity_id
+    from repositories r join collection_details c on c.id = r.collection_id
     where r.path like ${pattern}
-      and readable_by(c.private, e.owner_id, ${viewer.id}, ${viewer.isAdmin})
+      and readable_by(c.private, c."ownerId", c.readers, ${viewer.principals}, ${viewer.isAdmin})
       and exists (select 1 from images i where i.repository_id = r.id and i.manifest_digest is not null)
     order by r.path limit ${limit}`)
   const found = await Promise.all(paths.map(async ({ path }) => await describe(db, path)))

@@ -1,8 +1,10 @@
 /** Who makes the request, by its Authorization header; found once, asked for by the routes. */
 import type { NextFunction, Request, RequestHandler, Response } from 'express'
 
-import type { Actor } from '../accounts/actor.ts'
+import type { AccountActor, Actor } from '../accounts/actor.ts'
 import { requireAccount } from '../accounts/permissions.ts'
+import type { SignIn } from '../accounts/sign-in.ts'
+import { endsSoon } from '../accounts/tokens.ts'
 import type { Tokens } from '../accounts/tokens.ts'
 
 const actors = new WeakMap<Request, Actor>()
@@ -13,12 +15,15 @@ const actors = new WeakMap<Request, Actor>()
  * reading goes on, and what needs an account says that the token is over.
  */
 export function identify(tokens: Tokens): RequestHandler {
-  return async (req: Request, _res: Response, next: NextFunction): Promise<void> => {
+  return async (req: Request, res: Response, next: NextFunction): Promise<void> => {
     const address = req.ip ?? 'unknown'
     const token = bearerToken(req)
     const account = token === undefined ? undefined : await tokens.authenticate(token, address)
     const rejected = token !== undefined && account === undefined
     actors.set(req, account ?? { kind: 'anonymous', rejected, address })
+    if (account?.tokenExpiresAt && endsSoon(account.tokenExpiresAt)) {
+      res.set('Berth-Token-Expires', account.tokenExpiresAt.toISOString())
+    }
     next()
   }
 }
@@ -40,8 +45,18 @@ export function bearerToken(req: Request): string | undefined {
   return match?.[1]
 }
 
-/** Name and password of HTTP Basic, in UTF-8 (RFC 7617). */
-export function passwordOf(req: Request): { name: string; password: string } | undefined {
+/** The account whose name and password came as HTTP Basic; undefined when none did. */
+export async function passwordAccount(
+  req: Request,
+  signIn: SignIn,
+): Promise<AccountActor | undefined> {
+  const basic = passwordOf(req)
+  if (basic === undefined) return undefined
+  return await signIn.withPassword(basic.name, basic.password, req.ip ?? 'unknown')
+}
+
+/** In UTF-8 (RFC 7617). */
+function passwordOf(req: Request): { name: string; password: string } | undefined {
   const match = /^basic +([A-Za-z0-9+/=_-]+) *$/i.exec(req.get('authorization') ?? '')
   if (match?.[1] === undefined) return undefined
   const text = Buffer.from(match[1], 'base64').toString('utf8')

@@ -3,7 +3,7 @@ import { STATUS_CODES } from 'node:http'
 
 import type { ErrorRequestHandler, Response } from 'express'
 
-import { Failure } from '../failure.ts'
+import { Failure, Throttled } from '../failure.ts'
 import type { FailureKind } from '../failure.ts'
 import type { Log } from '../log.ts'
 import { requestIdOf } from './request-log.ts'
@@ -13,6 +13,7 @@ const statuses = {
   unauthenticated: 401,
   denied: 403,
   'not-found': 404,
+  throttled: 429,
   conflict: 409,
   'length-required': 411,
   'too-large': 413,
@@ -26,11 +27,20 @@ const statuses = {
 export interface Problem {
   readonly status: number
   readonly message: string
+  /** When a repetition may help. */
+  readonly retryAfterSeconds?: number
 }
 
 /** What a caller is told. Anything but a Failure is a bug: the details are in the log only. */
 export function problemOf(error: unknown): Problem {
-  if (error instanceof Failure) return { status: statuses[error.kind], message: error.message }
+  if (error instanceof Throttled) {
+    const { message, retryAfterSeconds } = error
+    return { status: statuses.throttled, message, retryAfterSeconds }
+  }
+  if (error instanceof Failure) {
+    const problem = { status: statuses[error.kind], message: error.message }
+    return problem.status === 503 ? { ...problem, retryAfterSeconds: 5 } : problem
+  }
   const { status, type } = error as { status?: number; type?: string }
   if (error instanceof URIError) return { status: 400, message: 'The path is not well-formed.' }
   if (type === 'entity.too.large') return { status: 413, message: 'The request is too large.' }
@@ -48,8 +58,8 @@ export function problemOf(error: unknown): Problem {
  * `{"error":{"code","message"}}`. Clients print the code of the body, not the status (protocol.md
  * 0.1), and those of the enterprise consent service read the flat members beside it.
  */
-function sendProblem(res: Response, { status, message }: Problem): void {
-  if (status === 503) res.set('Retry-After', '5')
+function sendProblem(res: Response, { status, message, retryAfterSeconds }: Problem): void {
+  if (retryAfterSeconds !== undefined) res.set('Retry-After', String(retryAfterSeconds))
   res.status(status).json({
     error: { code: status, message },
     code: status,

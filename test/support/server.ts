@@ -120,8 +120,8 @@ async function run(settings: Readonly<Record<string, unknown>>): Promise<Running
   const { database } = appliance
 
   async function signedIn(accountId: string, name: string, isAdmin: boolean): Promise<Client> {
-    const who = { accountId, name, isAdmin, tokenId: undefined, address: 'test' }
-    const { token, id } = await appliance.tokens.issue({ kind: 'account', ...who }, 'test')
+    const who = { ...hostOperator, accountId, name, isAdmin, address: 'test' }
+    const { token, id } = await appliance.tokens.issue(who, 'test')
     return new Client(url, { name, accountId, token, tokenId: id })
   }
 

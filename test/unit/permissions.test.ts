@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 
-import type { Actor } from '../../server/accounts/actor.ts'
+import type { AccountActor, Actor, TokenScope } from '../../server/accounts/actor.ts'
 import {
   allows,
   requireAccount,
@@ -12,27 +12,45 @@ import type { Action, Place } from '../../server/accounts/permissions.ts'
 import { Failure } from '../../server/failure.ts'
 
 const address = '192.0.2.1'
-const account = (accountId: string, isAdmin: boolean): Actor => ({
+const account = (
+  accountId: string,
+  isAdmin: boolean,
+  scope: TokenScope = 'all',
+  groups: readonly string[] = [],
+): AccountActor => ({
   kind: 'account',
   accountId,
   name: `user-${accountId}`,
+  principals: [accountId, ...groups],
   isAdmin,
+  scope,
   tokenId: undefined,
+  tokenExpiresAt: undefined,
   address,
 })
 const actors = {
   owner: account('1', false),
   admin: account('2', true),
   other: account('3', false),
+  member: account('4', false, 'all', ['g1']),
+  reader: account('5', false),
+  'reading group': account('6', false, 'all', ['g2']),
+  'owner to pull': account('1', false, 'pull'),
+  'owner to build': account('1', false, 'build'),
+  'admin to pull': account('2', true, 'pull'),
   anonymous: { kind: 'anonymous', rejected: false, address },
   expired: { kind: 'anonymous', rejected: true, address },
 } as const satisfies Record<string, Actor>
 
 const places = {
-  open: { entity: 'alice', ownerId: '1', private: false },
-  private: { entity: 'alice', ownerId: '1', private: true },
-  site: { entity: 'library', ownerId: null, private: false },
-  'private site': { entity: 'library', ownerId: null, private: true },
+  open: { entity: 'alice', ownerId: '1', private: false, readers: [] },
+  private: { entity: 'alice', ownerId: '1', private: true, readers: ['5', 'g2'] },
+  // Readers that were named while it was private gain nothing else.
+  opened: { entity: 'alice', ownerId: '1', private: false, readers: ['5', 'g2'] },
+  group: { entity: 'climate', ownerId: 'g1', private: false, readers: [] },
+  'private group': { entity: 'climate', ownerId: 'g1', private: true, readers: [] },
+  site: { entity: 'library', ownerId: null, private: false, readers: [] },
+  'private site': { entity: 'library', ownerId: null, private: true, readers: [] },
 } as const satisfies Record<string, Place>
 
 type Answer = 'yes' | Failure['kind']
@@ -49,6 +67,21 @@ const matrix: readonly (readonly [keyof typeof places, keyof typeof actors, Answ
   ['private', 'other', 'not-found', 'not-found'],
   ['private', 'anonymous', 'not-found', 'not-found'],
   ['private', 'expired', 'not-found', 'not-found'],
+  ['private', 'reader', 'yes', 'denied'],
+  ['private', 'reading group', 'yes', 'denied'],
+  ['private', 'member', 'not-found', 'not-found'],
+  ['private', 'owner to pull', 'yes', 'denied'],
+  ['private', 'owner to build', 'yes', 'denied'],
+  ['private', 'admin to pull', 'yes', 'denied'],
+  ['open', 'owner to pull', 'yes', 'denied'],
+  ['open', 'admin to pull', 'yes', 'denied'],
+  ['opened', 'reader', 'yes', 'denied'],
+  ['group', 'member', 'yes', 'yes'],
+  ['group', 'owner', 'yes', 'denied'],
+  ['group', 'admin', 'yes', 'yes'],
+  ['private group', 'member', 'yes', 'yes'],
+  ['private group', 'owner', 'not-found', 'not-found'],
+  ['private group', 'anonymous', 'not-found', 'not-found'],
   ['site', 'owner', 'yes', 'denied'],
   ['site', 'admin', 'yes', 'yes'],
   ['site', 'other', 'yes', 'denied'],
@@ -94,9 +127,9 @@ test('without an account the message says how to get one, and whether a token wa
 })
 
 test('lists take the account and whether everything is shown', () => {
-  assert.deepEqual(viewerOf(actors.owner), { id: '1', isAdmin: false })
-  assert.deepEqual(viewerOf(actors.admin), { id: '2', isAdmin: true })
-  assert.deepEqual(viewerOf(actors.expired), { id: null, isAdmin: false })
+  assert.deepEqual(viewerOf(actors.owner), { principals: ['1'], isAdmin: false })
+  assert.deepEqual(viewerOf(actors.admin), { principals: ['2'], isAdmin: true })
+  assert.deepEqual(viewerOf(actors.expired), { principals: [], isAdmin: false })
 })
 
 function answerOf(work: () => void): Answer {
