@@ -7,9 +7,11 @@ import type { Directory } from './accounts/directory.ts'
 import { GroupSpaces } from './accounts/group-spaces.ts'
 import { revalidate } from './accounts/revalidation.ts'
 import type { RevalidationResult } from './accounts/revalidation.ts'
+import { Roster } from './accounts/roster.ts'
 import { SignIn } from './accounts/sign-in.ts'
 import { openSigningKey } from './accounts/signing-key.ts'
 import type { SigningKey } from './accounts/signing-key.ts'
+import { TokenRegister } from './accounts/token-register.ts'
 import { Tokens } from './accounts/tokens.ts'
 import { Capabilities } from './capability.ts'
 import type { Config } from './config.ts'
@@ -17,6 +19,8 @@ import { BlobStore } from './content/blob-store.ts'
 import { CollectionAccess } from './content/collection-access.ts'
 import { HashThread } from './content/hash-thread.ts'
 import { Registry } from './content/registry.ts'
+import { LibraryReports } from './content/reports.ts'
+import { SpaceQuotas } from './content/space-quotas.ts'
 import { sweep } from './content/sweep.ts'
 import type { SweepResult } from './content/sweep.ts'
 import { Uploads } from './content/uploads.ts'
@@ -34,7 +38,11 @@ export interface Appliance {
   readonly registry: Registry
   readonly collectionAccess: CollectionAccess
   readonly uploads: Uploads
+  readonly reports: LibraryReports
+  readonly quotas: SpaceQuotas
   readonly tokens: Tokens
+  readonly tokenRegister: TokenRegister
+  readonly roster: Roster
   readonly signingKey: SigningKey
   readonly capabilities: Capabilities
   readonly signIn: SignIn
@@ -123,7 +131,11 @@ async function assemble(
     registry,
     collectionAccess: new CollectionAccess(database, registry),
     uploads,
+    reports: new LibraryReports(database),
+    quotas: new SpaceQuotas(database, defaultQuotaBytes),
     tokens,
+    tokenRegister: new TokenRegister(database),
+    roster: new Roster(database, rules.adminGroup),
     signingKey,
     capabilities: new Capabilities(Buffer.from(capabilityKey, 'hex')),
     signIn: new SignIn(database, {
