@@ -63,6 +63,16 @@ const image = {
   deleted: 'boolean',
 } as const
 
+const predicates: Readonly<Record<Kind, (value: unknown) => boolean>> = {
+  string: (value) => typeof value === 'string',
+  boolean: (value) => typeof value === 'boolean',
+  date: (value) => /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/.test(String(value)),
+  integer: (value) => Number.isSafeInteger(value),
+  strings: (value) => Array.isArray(value) && value.every(predicates.string),
+  map: (value) => isObject(value) && Object.values(value).every(predicates.string),
+  maps: (value) => isObject(value) && Object.values(value).every(predicates.map),
+}
+
 const server = await startServer({ after })
 const { anonymous } = server
 const alice = await server.user('alice')
@@ -141,25 +151,7 @@ function assertShape(
   shape: Readonly<Record<string, Kind>>,
 ): void {
   for (const [member, kind] of Object.entries(shape)) {
-    assert.ok(isOf(kind, object[member]), `${member} is ${JSON.stringify(object[member])}`)
-  }
-}
-
-function isOf(kind: Kind, value: unknown): boolean {
-  switch (kind) {
-    case 'string':
-    case 'boolean':
-      return typeof value === kind
-    case 'date':
-      return typeof value === 'string' && /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/.test(value)
-    case 'integer':
-      return Number.isSafeInteger(value)
-    case 'strings':
-      return Array.isArray(value) && value.every((one) => typeof one === 'string')
-    case 'map':
-      return isObject(value) && Object.values(value).every((one) => typeof one === 'string')
-    case 'maps':
-      return isObject(value) && Object.values(value).every((one) => isOf('map', one))
+    assert.ok(predicates[kind](object[member]), `${member} is ${JSON.stringify(object[member])}`)
   }
 }
 

@@ -40,7 +40,7 @@ for (const text of [
   '.5h',
   '1e3s',
   'Infinityd',
-  `${'1s'.repeat(100)}`,
+  '1s'.repeat(100),
 ]) {
   test(`${JSON.stringify(text)} is no lifetime`, () => {
     assert.throws(
