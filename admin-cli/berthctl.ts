@@ -1,13 +1,19 @@
 /** `berthctl`: what the administrator does on the host, with the server running or not. */
 import type { Command } from './command.ts'
 import { accountCommand } from './commands/account.ts'
+import { auditCommand } from './commands/audit.ts'
+import { groupCommand } from './commands/group.ts'
 import { remoteCommand } from './commands/remote.ts'
+import { statusCommand } from './commands/status.ts'
 import { sweepCommand } from './commands/sweep.ts'
 import { runCommand, UsageError } from './exit.ts'
 
 const commands: Readonly<Record<string, Command>> = {
   account: accountCommand,
+  audit: auditCommand,
+  group: groupCommand,
   remote: remoteCommand,
+  status: statusCommand,
   sweep: sweepCommand,
 }
 
@@ -15,8 +21,13 @@ const help = `berthctl: administers the Berth of this host
 
   berthctl account add NAME [--admin]   a new local account; asks for its password
   berthctl account list [--json]        the accounts
+  berthctl account disable NAME         ends what an account may do; enable brings it back
+  berthctl account rename NAME NEW      gives an account and its space another name
   berthctl account password NAME        a new password for an account
+  berthctl audit [--help]               who did what, and who was refused
+  berthctl group list [--json]          the groups of the directory and their members
   berthctl remote [NAME] [--url URL]    writes this endpoint into your remote.yaml
+  berthctl status [--json]              whether Berth is well, and what needs you
   berthctl sweep [--json]               gives disk space back now
 
 It uses the configuration of the server: BERTH_CONFIG or /etc/berth/berth.toml, and BERTH_DATA_DIR.

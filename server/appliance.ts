@@ -46,6 +46,7 @@ export interface Appliance {
   readonly signingKey: SigningKey
   readonly capabilities: Capabilities
   readonly signIn: SignIn
+  readonly groupSpaces: GroupSpaces
   /** Asks the site's directory about its people; undefined where it cannot be asked. */
   readonly revalidate: (options?: {
     readonly confirmed?: boolean
@@ -138,6 +139,7 @@ async function assemble(
     roster: new Roster(database, rules.adminGroup),
     signingKey,
     capabilities: new Capabilities(Buffer.from(capabilityKey, 'hex')),
+    groupSpaces,
     signIn: new SignIn(database, {
       directory,
       rules,

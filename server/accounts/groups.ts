@@ -7,6 +7,8 @@ export interface GroupRow {
   readonly id: string
   readonly name: string
   readonly createdAt: Date
+  /** Names of accounts, sorted. */
+  readonly members: readonly string[]
 }
 
 /** Names of more groups than this, or longer ones, are left out. */
@@ -20,12 +22,14 @@ export async function findGroup(db: Db, name: string): Promise<GroupRow | undefi
 
 export async function listGroups(db: Db, name?: string): Promise<GroupRow[]> {
   return await db.query<GroupRow>(sql`
-    select id, name, created_at as "createdAt" from groups
-    where name = coalesce(${name ?? null}, name) order by name`)
+    select g.id, g.name, g.created_at as "createdAt",
+      array(select a.name from memberships m join accounts a on a.id = m.account_id
+        where m.group_id = g.id order by a.name) as "members"
+    from groups g where g.name = coalesce(${name ?? null}, g.name) order by g.name`)
 }
 
 /** Names of the groups that an account belongs to, sorted. */
-export async function groupsOf(db: Db, accountId: string): Promise<string[]> {
+async function groupsOf(db: Db, accountId: string): Promise<string[]> {
   const rows = await db.query<{ name: string }>(sql`
     select g.name from memberships m join groups g on g.id = m.group_id
     where m.account_id = ${accountId} order by g.name`)

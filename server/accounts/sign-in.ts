@@ -15,7 +15,7 @@ import type { DirectoryRules } from './directory-accounts.ts'
 import type { Directory, DirectoryEntry } from './directory.ts'
 import { checkPassword } from './password-hash.ts'
 import { Throttle } from './throttle.ts'
-import type { Attempt, Subject, ThrottleLimits } from './throttle.ts'
+import type { Attempt, ThrottleLimits } from './throttle.ts'
 
 export interface SignInOptions {
   readonly directory: Directory | undefined
@@ -189,7 +189,7 @@ export class SignIn {
   }
 
   async #auditRefusal(
-    target: Subject | string,
+    target: string,
     reason: Reason,
     address: string,
     detail?: string,

@@ -46,9 +46,9 @@ test('--admin makes an administrator, and the list shows it', async () => {
   await server.user('dave')
   const listed = await berthctl('account list')
   assertDone(listed)
-  assert.match(listed.stdout, /^ID {23}Name +Role +State +Since\n/)
-  assert.match(listed.stdout, /^[0-9a-f]{24} carol +admin active \d{4}-\d\d-\d\d$/m)
-  assert.match(listed.stdout, /^[0-9a-f]{24} dave +user +active \d{4}-\d\d-\d\d$/m)
+  assert.match(listed.stdout, /^ID {23}Name +Role +State +Provider +Since\n/)
+  assert.match(listed.stdout, /^[0-9a-f]{24} carol +admin active local +\d{4}-\d\d-\d\d$/m)
+  assert.match(listed.stdout, /^[0-9a-f]{24} dave +user +active local +\d{4}-\d\d-\d\d$/m)
   const json = await berthctl('account list --json')
   const accounts = JSON.parse(json.stdout) as { name: string; isAdmin: boolean }[]
   assert.equal(accounts.find(({ name }) => name === 'carol')?.isAdmin, true)
@@ -69,7 +69,7 @@ const refusals: readonly (readonly [string, string, RegExp])[] = [
   ['account add frank', 'short\n', /A password has 8 to 1024 characters/],
   ['account add Frank', 'long-enough\n', /"Frank" is not an account name: use lower-case/],
   ['account add frank', '', /There is no password on standard input/],
-  ['account password nobody', 'long-enough\n', /There is no account "nobody"/],
+  ['account password nobody', 'long-enough\n', /There is no local account "nobody"/],
 ]
 for (const [words, input, why] of refusals) {
   test(`"${words}" with ${JSON.stringify(input)} says what is wrong`, async () => {
@@ -100,8 +100,8 @@ test('sweep does what the schedule does, and not at the same time', async () => 
 })
 
 const misuses: readonly (readonly [string, RegExp])[] = [
-  ['account', /Say "account add NAME"/],
-  ['account remove bob', /Say "account add NAME"/],
+  ['account', /Say what to do: add, list/],
+  ['account remove bob', /Say what to do: add, list/],
   ['account add', /Give one account name/],
   ['account add bob hunter2hunter2', /Give one account name, and the password not on the command/],
   ['account list bob', /Unexpected argument 'bob'/],
