@@ -4,9 +4,10 @@ import type { Express, RequestHandler } from 'express'
 import helmet from 'helmet'
 
 import { accountRoutes } from './accounts/routes.ts'
-import { collectionRoutes } from './api/collection-routes.ts'
-import { tokenRoutes } from './api/token-routes.ts'
-import { usageRoutes } from './api/usage-routes.ts'
+import { collectionOperations, collectionRoutes } from './api/collection-routes.ts'
+import { openApiRoutes } from './api/openapi.ts'
+import { tokenOperations, tokenRoutes } from './api/token-routes.ts'
+import { usageOperations, usageRoutes } from './api/usage-routes.ts'
 import type { Appliance } from './appliance.ts'
 import { discoveryRoutes } from './discovery/routes.ts'
 import { healthRoutes, reportRoutes } from './enterprise/report-routes.ts'
@@ -47,6 +48,13 @@ export function createApp(appliance: Appliance): Express {
   app.use(userRoutes(appliance.roster, appliance.quotas))
   app.use(tokenRoutes(tokens, appliance.signIn))
   app.use(usageRoutes(registry, appliance.signIn))
+  app.use(
+    openApiRoutes(config.publicUrl, [
+      ...tokenOperations,
+      ...usageOperations,
+      ...collectionOperations,
+    ]),
+  )
   app.use(publicPages(config))
   // Everything below reads or writes the library.
   if (!config.access.anonymousPull) app.use(signedInOnly())

@@ -97,6 +97,8 @@ alice/models/resnet50:${libraryHash(encrypted)} []   amd64              19.1 MiB
 `,
       )
     }
+    // The slashes of a reference are escaped on the wire.
+    assert.match(site.server.log(), /"\/v1\/collections\/alice%2Ftools\/_containers"/)
   })
 
   test(
