@@ -30,6 +30,7 @@ export type FailureSubject =
   | 'digest'
   | 'upload'
   | 'blob'
+  | 'key'
   | 'request'
   | 'database'
   | 'storage'
