@@ -6,6 +6,7 @@ import { groupCommand } from './commands/group.ts'
 import { remoteCommand } from './commands/remote.ts'
 import { statusCommand } from './commands/status.ts'
 import { sweepCommand } from './commands/sweep.ts'
+import { tokenCommand } from './commands/token.ts'
 import { runCommand, UsageError } from './exit.ts'
 
 const commands: Readonly<Record<string, Command>> = {
@@ -15,6 +16,7 @@ const commands: Readonly<Record<string, Command>> = {
   remote: remoteCommand,
   status: statusCommand,
   sweep: sweepCommand,
+  token: tokenCommand,
 }
 
 const help = `berthctl: administers the Berth of this host
@@ -29,6 +31,7 @@ const help = `berthctl: administers the Berth of this host
   berthctl remote [NAME] [--url URL]    writes this endpoint into your remote.yaml
   berthctl status [--json]              whether Berth is well, and what needs you
   berthctl sweep [--json]               gives disk space back now
+  berthctl token list|revoke            the access tokens of accounts
 
 It uses the configuration of the server: BERTH_CONFIG or /etc/berth/berth.toml, and BERTH_DATA_DIR.
 "berthctl COMMAND --help" says more. Exit status: 0 done, 1 it did not work, 2 it was called wrongly.
