@@ -2,6 +2,7 @@
 import type { Command } from './command.ts'
 import { accountCommand } from './commands/account.ts'
 import { auditCommand } from './commands/audit.ts'
+import { directoryCommand } from './commands/directory.ts'
 import { groupCommand } from './commands/group.ts'
 import { remoteCommand } from './commands/remote.ts'
 import { statusCommand } from './commands/status.ts'
@@ -12,6 +13,7 @@ import { runCommand, UsageError } from './exit.ts'
 const commands: Readonly<Record<string, Command>> = {
   account: accountCommand,
   audit: auditCommand,
+  directory: directoryCommand,
   group: groupCommand,
   remote: remoteCommand,
   status: statusCommand,
@@ -27,6 +29,7 @@ const help = `berthctl: administers the Berth of this host
   berthctl account rename NAME NEW      gives an account and its space another name
   berthctl account password NAME        a new password for an account
   berthctl audit [--help]               who did what, and who was refused
+  berthctl directory test NAME          asks LDAP or the portal about a person, step by step
   berthctl group list [--json]          the groups of the directory and their members
   berthctl remote [NAME] [--url URL]    writes this endpoint into your remote.yaml
   berthctl status [--json]              whether Berth is well, and what needs you
