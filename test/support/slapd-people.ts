@@ -67,6 +67,8 @@ export const sitePeople: readonly string[] = [
   person('under__score'),
   person('multi', [['uid', 'alias']]),
   person('victim'),
+  // Whom wrong passwords do not lock.
+  person('patient', [['pwdPolicySubentry', policy('patient')]]),
   person('twin'),
   ldif(`uid=twin,ou=guests,${trees.site}`, personAttributes('twin')),
   ldif(`cn=two names,ou=people,${trees.site}`, [...personAttributes('first'), ['uid', 'second']]),
@@ -129,6 +131,7 @@ export const siteTree = [
   ...tree(trees.site, 'people', 'guests', 'groups', 'policies'),
   policyEntry('default', [noTime, fewFailures]),
   policyEntry('forgiving', [['pwdLockoutDuration', '1'], fewFailures]),
+  policyEntry('patient', []),
   policyEntry('strict', [['pwdMaxAge', '60'], noTime]),
   policyEntry('graceful', [['pwdMaxAge', '60'], ['pwdGraceAuthNLimit', '100'], noTime]),
   referral,
