@@ -6,6 +6,7 @@ import type { Fault, Wire } from './tcp-proxy.ts'
 
 const bindRequest = 0x60
 const bindResponse = 0x61
+const searchRequest = 0x63
 const extendedRequest = 0x77
 const extendedResponse = 0x78
 
@@ -68,6 +69,18 @@ export function bindAnswered(name: string, code: number, text: string): Fault {
   }
 }
 
+/** Lets so many searches through and cuts the connection at the next. */
+export function cutAfterSearches(count: number): Fault {
+  let searches = 0
+  return {
+    fromClient: (bytes, wire) => {
+      if (readMessage(bytes)?.operation === searchRequest) searches += 1
+      if (searches > count) wire.cut()
+      else wire.toServer(bytes)
+    },
+  }
+}
+
 /** A server that takes a bind's name for another: as Active Directory finds alice@realm. */
 export function bindRenamed(names: Readonly<Record<string, string>>): Fault {
   return {
@@ -96,7 +109,7 @@ interface Bind {
 }
 
 /** The bind in a message; undefined for another message. */
-export function readBind(bytes: Buffer): Bind | undefined {
+function readBind(bytes: Buffer): Bind | undefined {
   const message = readMessage(bytes)
   if (message?.operation !== bindRequest) return undefined
   // Behind the version: the name, and the password in the choice "simple".

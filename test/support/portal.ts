@@ -8,7 +8,7 @@ import type { AddressInfo } from 'node:net'
 import type { Certificate } from './certificate-authority.ts'
 import type { Lifetime } from './server.ts'
 
-export interface Received {
+interface Received {
   readonly method: string
   readonly path: string
   readonly headers: IncomingMessage['headers']

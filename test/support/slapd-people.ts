@@ -13,12 +13,12 @@ const future = '29990101000000Z'
 const policy = (name: string): string => `cn=${name},ou=policies,${trees.site}`
 
 /** LDIF of one entry. */
-export function ldif(dn: string, attributes: Attributes): string {
+function ldif(dn: string, attributes: Attributes): string {
   return `dn: ${dn}\n${attributes.map(([name, value]) => `${name}: ${value}\n`).join('')}\n`
 }
 
 /** Somebody in OpenLDAP's tree. */
-export function person(name: string, more: Attributes = []): string {
+function person(name: string, more: Attributes = []): string {
   return ldif(personDn(name), [...personAttributes(name), ...more])
 }
 
@@ -39,7 +39,7 @@ export function personAttributes(name: string): Attributes {
 }
 
 /** OpenLDAP. One of each state that an account or a password can have. */
-export const sitePeople: readonly string[] = [
+const sitePeople: readonly string[] = [
   person('alice'),
   person('bob'),
   person('adminlocked', [['pwdAccountLockedTime', '000001010000Z']]),
@@ -164,7 +164,7 @@ function windowsUser(name: string, guid: string, more: Attributes = []): string 
 }
 
 /** The bytes of alice's objectGUID, which read 33221100-5544-7766-8899-aabbccddeeff as text. */
-export const aliceGuid = '00112233445566778899aabbccddeeff'
+const aliceGuid = '00112233445566778899aabbccddeeff'
 
 /** LDIF for `slapadd -n 2`. */
 export const windowsTree = [
