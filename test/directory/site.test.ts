@@ -95,7 +95,6 @@ test(
       ['alice', 'wrong'],
       ['nobody', 'alice-password'],
       ['ended', passwordOf('ended')],
-      ['twin', passwordOf('twin')],
       ['*', passwordOf('alice')],
     ] as const) {
       assertProblem(await ask(server, name, password), 401, /^The name or the password is wrong\.$/)
