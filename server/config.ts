@@ -150,6 +150,12 @@ const schema = z.strictObject({
       grace_hours: z.number().min(0).max(720).default(24),
     })
     .prefault({}),
+  keystore: z
+    .strictObject({
+      /** Whether somebody without a token may bring news of a key that is known (gpg --send-keys). */
+      anonymous_updates: z.boolean().default(false),
+    })
+    .prefault({}),
   log: z
     .strictObject({
       level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
@@ -204,6 +210,7 @@ export interface Config {
   }
   readonly uploads: { readonly expireHours: number; readonly idleSeconds: number }
   readonly storage: { readonly keepFreeBytes: number; readonly graceHours: number }
+  readonly keystore: { readonly anonymousUpdates: boolean }
   readonly log: { readonly level: Settings['log']['level'] }
 }
 
@@ -304,6 +311,7 @@ export function makeConfig(
     },
     uploads: { expireHours: data.uploads.expire_hours, idleSeconds: data.uploads.idle_seconds },
     storage: { keepFreeBytes: data.storage.keep_free, graceHours: data.storage.grace_hours },
+    keystore: { anonymousUpdates: data.keystore.anonymous_updates },
     log: { level: data.log.level },
   })
 }
