@@ -5,11 +5,13 @@ import helmet from 'helmet'
 
 import { accountRoutes } from './accounts/routes.ts'
 import { collectionOperations, collectionRoutes } from './api/collection-routes.ts'
+import { keyOperations, keyRoutes } from './api/key-routes.ts'
 import { openApiRoutes } from './api/openapi.ts'
 import { tokenOperations, tokenRoutes } from './api/token-routes.ts'
 import { usageOperations, usageRoutes } from './api/usage-routes.ts'
 import type { Appliance } from './appliance.ts'
 import { discoveryRoutes } from './discovery/routes.ts'
+import { enterpriseKeyRoutes } from './enterprise/key-routes.ts'
 import { healthRoutes, reportRoutes } from './enterprise/report-routes.ts'
 import { enterpriseTokenRoutes } from './enterprise/token-routes.ts'
 import { userRoutes } from './enterprise/user-routes.ts'
@@ -18,6 +20,8 @@ import { identify, signedInOnly } from './http/actor.ts'
 import { drainUnread } from './http/body.ts'
 import { jsonErrors } from './http/problem.ts'
 import { logRequests } from './http/request-log.ts'
+import { hkp2Routes } from './keystore/hkp2-routes.ts'
+import { hkpRoutes } from './keystore/routes.ts'
 import { libraryRoutes } from './library/routes.ts'
 import { libraryTransferRoutes } from './library/transfer-routes.ts'
 import { transferRoutes } from './transfer/routes.ts'
@@ -48,11 +52,16 @@ export function createApp(appliance: Appliance): Express {
   app.use(userRoutes(appliance.roster, appliance.quotas))
   app.use(tokenRoutes(tokens, appliance.signIn))
   app.use(usageRoutes(registry, appliance.signIn))
+  app.use(keyRoutes(appliance.keystore))
+  app.use(hkpRoutes(appliance.keystore))
+  app.use(hkp2Routes(appliance.keystore))
+  app.use(enterpriseKeyRoutes(appliance.keystore))
   app.use(
     openApiRoutes(config.publicUrl, [
       ...tokenOperations,
       ...usageOperations,
       ...collectionOperations,
+      ...keyOperations,
     ]),
   )
   app.use(publicPages(config))

@@ -3,7 +3,6 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 
 import type { DirectoryRules } from './accounts/directory-accounts.ts'
-import type { Directory } from './accounts/directory.ts'
 import { GroupSpaces } from './accounts/group-spaces.ts'
 import { revalidate } from './accounts/revalidation.ts'
 import type { RevalidationResult } from './accounts/revalidation.ts'
@@ -26,7 +25,10 @@ import type { SweepResult } from './content/sweep.ts'
 import { Uploads } from './content/uploads.ts'
 import { openDatabase, sql } from './database.ts'
 import type { Database, DatabaseAddress } from './database.ts'
+import { openDirectory } from './directory/open-directory.ts'
 import { makeDataDirectory, openEmbeddedPostgres } from './embedded-postgres.ts'
+import { CertificateReader } from './keystore/certificate-reader.ts'
+import { Keystore } from './keystore/keystore.ts'
 import type { Log } from './log.ts'
 import { migrate } from './migrate.ts'
 import { readOrMakeSecret } from './secret-file.ts'
@@ -43,6 +45,7 @@ export interface Appliance {
   readonly tokens: Tokens
   readonly tokenRegister: TokenRegister
   readonly roster: Roster
+  readonly keystore: Keystore
   readonly signingKey: SigningKey
   readonly capabilities: Capabilities
   readonly signIn: SignIn
@@ -104,7 +107,7 @@ async function assemble(
   )
   const defaultQuotaBytes = config.quotaBytes
   const groupSpaces = new GroupSpaces(config.groups)
-  const directory: Directory | undefined = undefined
+  const directory = openDirectory(config.directory, log)
   const rules: DirectoryRules = {
     adminGroup: config.groups.admins,
     allowedGroups: config.groups.allowed,
@@ -112,6 +115,7 @@ async function assemble(
   }
   const registry = new Registry(database, blobs, { defaultQuotaBytes, groupSpaces })
   const thread = new HashThread()
+  const certificates = new CertificateReader()
   const uploads = new Uploads(database, blobs, registry, thread, {
     defaultQuotaBytes,
     maxImageBytes: config.library.maxImageBytes,
@@ -137,6 +141,7 @@ async function assemble(
     tokens,
     tokenRegister: new TokenRegister(database),
     roster: new Roster(database, rules.adminGroup),
+    keystore: new Keystore(database, certificates, config.keystore),
     signingKey,
     capabilities: new Capabilities(Buffer.from(capabilityKey, 'hex')),
     groupSpaces,
@@ -161,7 +166,7 @@ async function assemble(
       }
     },
     close: async () => {
-      await thread.close()
+      await Promise.all([thread.close(), certificates.close()])
       await database.close()
       await leave()
     },

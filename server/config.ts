@@ -9,6 +9,10 @@ import { resolve } from 'node:path'
 import { parse as parseToml, TomlError } from 'smol-toml'
 import { z } from 'zod'
 
+import { directoryTable } from './directory-settings.ts'
+import type { DirectorySettings } from './directory-settings.ts'
+import { Secret } from './secret.ts'
+
 const units = { B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 } as const
 
 /** Bytes, as a whole number or as a text such as "100 GiB". */
@@ -74,6 +78,8 @@ const schema = z.strictObject({
       anonymous_pull: z.boolean().default(true),
     })
     .prefault({}),
+  /** Where the site keeps its people: see directory-settings.ts. */
+  directory: directoryTable.optional(),
   groups: z
     .strictObject({
       /** Members of this group of the directory administrate the site. */
@@ -144,6 +150,12 @@ const schema = z.strictObject({
       grace_hours: z.number().min(0).max(720).default(24),
     })
     .prefault({}),
+  keystore: z
+    .strictObject({
+      /** Whether somebody without a token may bring news of a key that is known (gpg --send-keys). */
+      anonymous_updates: z.boolean().default(false),
+    })
+    .prefault({}),
   log: z
     .strictObject({
       level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
@@ -169,6 +181,7 @@ export interface Config {
   }
   readonly database: { readonly url: string; readonly password: Secret | undefined } | undefined
   readonly access: { readonly anonymousPull: boolean }
+  readonly directory: DirectorySettings | undefined
   readonly groups: {
     readonly admins: string | undefined
     readonly allowed: readonly string[]
@@ -197,24 +210,8 @@ export interface Config {
   }
   readonly uploads: { readonly expireHours: number; readonly idleSeconds: number }
   readonly storage: { readonly keepFreeBytes: number; readonly graceHours: number }
+  readonly keystore: { readonly anonymousUpdates: boolean }
   readonly log: { readonly level: Settings['log']['level'] }
-}
-
-/** A value that prints as [redacted] wherever it ends up; `reveal` is the only way to it. */
-class Secret {
-  readonly #value: string
-  constructor(value: string) {
-    this.#value = value
-  }
-  reveal(): string {
-    return this.#value
-  }
-  toString(): string {
-    return '[redacted]'
-  }
-  toJSON(): string {
-    return '[redacted]'
-  }
 }
 
 /** All mistakes of a configuration, one line each; the caller prints them and exits with 2. */
@@ -285,6 +282,7 @@ export function makeConfig(
           : new Secret(readSecret(data.database.password_file)),
     },
     access: { anonymousPull: data.access.anonymous_pull },
+    directory: data.directory,
     groups: {
       admins: data.groups.admins,
       allowed: data.groups.allowed,
@@ -313,6 +311,7 @@ export function makeConfig(
     },
     uploads: { expireHours: data.uploads.expire_hours, idleSeconds: data.uploads.idle_seconds },
     storage: { keepFreeBytes: data.storage.keep_free, graceHours: data.storage.grace_hours },
+    keystore: { anonymousUpdates: data.keystore.anonymous_updates },
     log: { level: data.log.level },
   })
 }

@@ -28,3 +28,12 @@ export interface Certificate {
   /** The binary form that is stored and handed out: only what the key itself has signed. At most 64 KiB. */
   readonly bytes: Buffer
 }
+
+/** What reads certificates (certificate-reader.ts): on another thread, in a bounded time. */
+export interface ReadsCertificates {
+  /** An armored or binary public key block; Failure `invalid` says what is wrong with it. */
+  read(block: string | Buffer): Promise<Certificate>
+  /** Everything that either has; a revocation is never lost. */
+  merge(stored: Buffer, incoming: Buffer): Promise<Certificate>
+  armor(bytes: Buffer): string | Promise<string>
+}

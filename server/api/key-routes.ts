@@ -1,0 +1,83 @@
+/** /api/v1/keys: the caller's signing keys, and retiring one. */
+import type { Router } from 'express'
+import { z } from 'zod'
+
+import { requireAccount } from '../accounts/permissions.ts'
+import { invalid } from '../failure.ts'
+import { actorOf } from '../http/actor.ts'
+import { jsonBody, parse } from '../http/parse.ts'
+import { newRouter } from '../http/router.ts'
+import type { KeyRow } from '../keystore/key-rows.ts'
+import type { Keystore } from '../keystore/keystore.ts'
+import type { Operation } from './operation.ts'
+
+const key = z.object({
+  fingerprint: z.string(),
+  owner: z.string(),
+  algorithm: z.int().describe('OpenPGP algorithm number'),
+  bits: z.int(),
+  createdAt: z.iso.datetime(),
+  expiresAt: z.iso.datetime().nullable(),
+  revoked: z.boolean(),
+  retiredAt: z.iso.datetime().nullable(),
+  userIds: z.array(z.string()),
+})
+const change = z.strictObject({ retired: z.boolean() })
+
+const fingerprintParameter = { fingerprint: 'Fingerprint of the primary key, in hex' }
+
+export const keyOperations: readonly Operation[] = [
+  {
+    method: 'get',
+    path: '/api/v1/keys',
+    summary: "One's own signing keys",
+    credentials: ['token'],
+    reply: { status: 200, data: z.array(key) },
+    problems: [401],
+  },
+  {
+    method: 'put',
+    path: '/api/v1/keys/{fingerprint}',
+    parameters: fingerprintParameter,
+    summary: 'Retires a key, so that it is for old signatures only, or brings it back',
+    credentials: ['token'],
+    body: change,
+    reply: { status: 200, data: key },
+    problems: [400, 401, 403, 404],
+  },
+]
+
+export function keyRoutes(keystore: Keystore): Router {
+  const router = newRouter()
+
+  router.get('/api/v1/keys', async (req, res) => {
+    const account = requireAccount(actorOf(req))
+    const keys = await keystore.listOf(account.accountId)
+    res.json({ data: keys.map(keyJson) })
+  })
+
+  router.put('/api/v1/keys/:fingerprint', jsonBody(), async (req, res) => {
+    const { retired } = parse(change, req.body)
+    const fingerprint = String(req.params['fingerprint']).toUpperCase()
+    if (!/^(?:[0-9A-F]{40}|[0-9A-F]{64})$/.test(fingerprint)) {
+      throw invalid('key', 'A fingerprint has 40 or 64 hex digits.')
+    }
+    res.json({ data: keyJson(await keystore.setRetired(actorOf(req), fingerprint, retired)) })
+  })
+
+  return router
+}
+
+function keyJson(row: KeyRow): z.infer<typeof key> {
+  return {
+    fingerprint: row.fingerprint,
+    owner: row.ownerName,
+    algorithm: row.algorithm,
+    bits: row.bits,
+    createdAt: row.createdAt.toISOString(),
+    expiresAt: row.expiresAt?.toISOString() ?? null,
+    revoked: row.revoked,
+    retiredAt: row.retiredAt?.toISOString() ?? null,
+    userIds: row.userIds.map(({ text }) => text),
+  }
+}
