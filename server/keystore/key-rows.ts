@@ -35,7 +35,7 @@ export interface KeyPage {
   readonly limit: number
 }
 
-export async function findKey(db: Db, fingerprint: string): Promise<KeyRow | undefined> {
+async function findKey(db: Db, fingerprint: string): Promise<KeyRow | undefined> {
   const [row] = await withUserIds(db, [fingerprint])
   return row
 }
