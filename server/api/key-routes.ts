@@ -1,4 +1,4 @@
-/** /api/v1/keys: the caller's signing keys, and retiring one. */
+/** /api/v1/keys: the caller's signing keys, retiring one, and taking one out. */
 import type { Router } from 'express'
 import { z } from 'zod'
 
@@ -24,6 +24,8 @@ const key = z.object({
 })
 const change = z.strictObject({ retired: z.boolean() })
 
+const removal = z.strictObject({ reason: z.string().min(1).max(200) })
+
 const fingerprintParameter = { fingerprint: 'Fingerprint of the primary key, in hex' }
 
 export const keyOperations: readonly Operation[] = [
@@ -45,6 +47,17 @@ export const keyOperations: readonly Operation[] = [
     reply: { status: 200, data: key },
     problems: [400, 401, 403, 404],
   },
+  {
+    method: 'delete',
+    path: '/api/v1/keys/{fingerprint}',
+    parameters: fingerprintParameter,
+    summary:
+      'Takes a key out for ever (administrators); what it has signed cannot be verified then',
+    credentials: ['token'],
+    body: removal,
+    reply: { status: 200, data: z.object({ fingerprint: z.string() }) },
+    problems: [400, 401, 403, 404],
+  },
 ]
 
 export function keyRoutes(keystore: Keystore): Router {
@@ -58,14 +71,24 @@ export function keyRoutes(keystore: Keystore): Router {
 
   router.put('/api/v1/keys/:fingerprint', jsonBody(), async (req, res) => {
     const { retired } = parse(change, req.body)
-    const fingerprint = String(req.params['fingerprint']).toUpperCase()
-    if (!/^(?:[0-9A-F]{40}|[0-9A-F]{64})$/.test(fingerprint)) {
-      throw invalid('key', 'A fingerprint has 40 or 64 hex digits.')
-    }
+    const fingerprint = fingerprintOf(req.params['fingerprint'])
     res.json({ data: keyJson(await keystore.setRetired(actorOf(req), fingerprint, retired)) })
   })
 
+  router.delete('/api/v1/keys/:fingerprint', jsonBody(), async (req, res) => {
+    const { reason } = parse(removal, req.body)
+    const fingerprint = fingerprintOf(req.params['fingerprint'])
+    await keystore.tombstone(actorOf(req), fingerprint, reason)
+    res.json({ data: { fingerprint } })
+  })
+
   return router
+}
+
+function fingerprintOf(text: unknown): string {
+  const fingerprint = String(text).toUpperCase()
+  if (/^(?:[0-9A-F]{40}|[0-9A-F]{64})$/.test(fingerprint)) return fingerprint
+  throw invalid('key', 'A fingerprint has 40 or 64 hex digits.')
 }
 
 function keyJson(row: KeyRow): z.infer<typeof key> {
