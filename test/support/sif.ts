@@ -37,6 +37,8 @@ export interface SifObject {
   readonly content: Buffer | string
   readonly name?: string
   readonly extra?: Buffer
+  /** By default 1; 0 for an object in no group. */
+  readonly group?: number
 }
 
 const ARCH_CODES = { '386': '01', amd64: '02', arm64: '04', ppc64le: '06', riscv64: '12' }
@@ -61,7 +63,7 @@ export function makeSif(options: SifOptions = {}): Buffer {
     slot.writeInt32LE(object.dataType, 0)
     slot.writeUInt8(1, 4)
     slot.writeUInt32LE(index + 1, 5)
-    slot.writeUInt32LE(GROUP + 1, 9)
+    slot.writeUInt32LE(GROUP + (object.group ?? 1), 9)
     slot.writeBigInt64LE(BigInt(offset), 17)
     slot.writeBigInt64LE(BigInt(content.length), 25)
     slot.writeBigInt64LE(BigInt(offset - end + content.length), 33)
