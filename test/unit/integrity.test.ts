@@ -2,20 +2,18 @@
 import assert from 'node:assert/strict'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { after, before, describe, test } from 'node:test'
+import { after, describe, test } from 'node:test'
 
 import { readKey, revokeKey } from 'openpgp'
 
 import { SignatureThread } from '../../server/keystore/clear-signed.ts'
-import type { FindCertificate } from '../../server/keystore/clear-signed.ts'
 import { verdictOf } from '../../server/keystore/image-verdict.ts'
 import type { Verdict, VerdictState } from '../../server/keystore/image-verdict.ts'
 import type { ByteSource } from '../../server/sif/inspect.ts'
-import { makeSif, memorySource } from '../support/sif.ts'
+import { base, doubtfulImages, offsetOf, soundImages } from '../support/doubtful-images.ts'
+import { memorySource } from '../support/sif.ts'
 import {
-  addObject,
   addSignature,
-  dsseEnvelope,
   keystoreOf,
   legacySignature,
   makeKey,
@@ -23,43 +21,15 @@ import {
   signature,
   slotAt,
 } from '../support/signed-sif.ts'
-import type { SigningOptions, TestKey } from '../support/signed-sif.ts'
 
 const REAL_IMAGES = join(import.meta.dirname, '../../../../shared/testdata')
-const DATA = 32_768
-const base = makeSif({ payload: 8192, definition: 'Bootstrap: scratch\n', labels: { a: 'b' } })
-const twoGroups = makeSif({
-  payload: 64,
-  objects: [
-    { dataType: 0x4007, content: 'of group 2', group: 2 },
-    { dataType: 0x4006, content: '{}', group: 2 },
-  ],
-})
-
 const thread = new SignatureThread()
-let alice: TestKey
-let bob: TestKey
-let stranger: TestKey
-let keystore: FindCertificate
-
-before(async () => {
-  ;[alice, bob, stranger] = await Promise.all([makeKey('alice'), makeKey('bob'), makeKey('eve')])
-  keystore = keystoreOf(alice.publicKey, bob.publicKey)
-})
+const [alice, bob, stranger] = await Promise.all([makeKey('alice'), makeKey('bob'), makeKey('eve')])
+const keystore = keystoreOf(alice.publicKey, bob.publicKey)
 after(() => thread.close())
 
 const verdict = (image: Buffer, find = keystore): Promise<Verdict> =>
   verdictOf(memorySource(image), find, thread)
-
-/** Signed by alice, then changed. */
-async function tampered(
-  change: (image: Buffer) => Buffer | void,
-  image = base,
-  options: SigningOptions = {},
-): Promise<Buffer> {
-  const signed = await signSif(image, alice, options)
-  return change(signed) ?? signed
-}
 
 describe('an image is verified', () => {
   test('when a key of the keystore has signed everything in it', async () => {
@@ -92,25 +62,6 @@ describe('an image is verified', () => {
     )
   })
 
-  test('with each group signed by somebody', async () => {
-    const one = await signSif(twoGroups, alice, { group: 1 })
-    const both = await signSif(one, bob, { group: 2 })
-    assert.equal((await verdict(both)).state, 'verified')
-  })
-
-  for (const digest of [
-    'sha224',
-    'sha256',
-    'sha384',
-    'sha512',
-    'sha512_224',
-    'sha512_256',
-  ] as const) {
-    test(`with digests of ${digest}`, async () => {
-      assert.equal((await verdict(await signSif(base, alice, { digest }))).state, 'verified')
-    })
-  }
-
   test('by an RSA key', async () => {
     const key = await makeKey('rsa', { type: 'rsa' })
     const image = await signSif(base, key, { hash: 'sha512' })
@@ -128,326 +79,24 @@ describe('an image is verified', () => {
     )
   })
 
-  test('when only what signatures leave open was changed', async () => {
-    const rearranged = await tampered((image) => {
-      const slot = slotAt(image, 0)
-      const [offset, size] = [Number(slot.readBigInt64LE(17)), Number(slot.readBigInt64LE(25))]
-      slot.writeBigInt64LE(BigInt(image.length), 17)
-      return Buffer.concat([image, image.subarray(offset, offset + size)])
+  for (const [name, make] of soundImages({ alice, bob, stranger })) {
+    test(name, async () => {
+      const found = await verdict(await make())
+      assert.equal(found.state, 'verified', found.reason)
     })
-    const touched = await tampered((image) => {
-      image.writeBigInt64LE(7n, 72)
-      slotAt(image, 1).writeBigInt64LE(7n, 49)
-      slotAt(image, 1).writeBigInt64LE(7n, 33)
-    })
-    const padded = await tampered((image) => Buffer.concat([image, Buffer.alloc(100)]))
-    for (const image of [rearranged, touched, padded]) {
-      assert.equal((await verdict(image)).state, 'verified')
-    }
-  })
+  }
 
-  test('when text stands before and behind the signed message, which counts for nothing', async () => {
-    const other = JSON.stringify({ version: 1, header: {}, objects: [] })
-    const content = `${other}\n${await signature(base, alice)}\n${other}\n`
-    const image = addSignature(base, content, { fingerprint: alice.fingerprint })
-    assert.equal((await verdict(image)).state, 'verified')
-  })
-
-  test('when a legacy signature is there too, or one of a group that is not', async () => {
+  test('and what else is there counts for nothing', async () => {
     const signed = await signSif(base, alice)
     const legacy = addSignature(signed, await legacySignature(bob, '00'.repeat(32)))
-    const [, second] = (await verdict(legacy)).signers
-    assert.equal((await verdict(legacy)).state, 'verified')
-    assert.equal(second?.state, 'legacy')
-
+    assert.equal((await verdict(legacy)).signers[1]?.state, 'legacy')
     const astray = addSignature(signed, await signature(base, stranger), { group: 7 })
-    const found = await verdict(astray)
-    assert.deepEqual([found.state, found.signers[1]?.state], ['verified', 'invalid'])
+    assert.equal((await verdict(astray)).signers[1]?.state, 'invalid')
   })
 })
 
 describe('an image is not verified when', () => {
-  type Make = () => Buffer | Promise<Buffer>
-  const cases: readonly (readonly [string, Make, VerdictState, RegExp])[] = [
-    ['nobody signed it', () => base, 'unsigned', /not signed/],
-    ['it has no objects', () => addSignature(makeSif(), 'x', { link: 1 }), 'invalid', /not hold/],
-
-    // The key
-    ['the key is unknown', () => signSif(base, stranger), 'unknown-key', /not in this keystore/],
-    [
-      'one of two keys is unknown',
-      async () => await signSif(await signSif(base, alice), stranger),
-      'unknown-key',
-      /not in this keystore/,
-    ],
-    [
-      'the descriptor names another key',
-      async () =>
-        addSignature(base, await signature(base, alice), { fingerprint: bob.fingerprint }),
-      'invalid',
-      /names another key/,
-    ],
-    [
-      'the descriptor names no key',
-      async () => addSignature(base, await signature(base, alice), {}),
-      'invalid',
-      /names another key/,
-    ],
-    [
-      'the descriptor names no hash',
-      async () =>
-        addSignature(base, await signature(base, alice), {
-          fingerprint: alice.fingerprint,
-          hashType: 0,
-        }),
-      'invalid',
-      /no known hash/,
-    ],
-
-    // The header
-    [
-      'the launch script was changed',
-      () => tampered((i) => void i.write('#!/bin/sh')),
-      'invalid',
-      /header/,
-    ],
-    [
-      'the ID was changed',
-      () => tampered((i) => void i.writeUInt8(1 + i.readUInt8(50), 50)),
-      'invalid',
-      /header/,
-    ],
-
-    // Descriptors
-    [
-      'a type was changed',
-      () => tampered((i) => void slotAt(i, 0).writeInt32LE(0x4007)),
-      'invalid',
-      /description of object 1/,
-    ],
-    [
-      'a link was made',
-      () => tampered((i) => void slotAt(i, 1).writeUInt32LE(1, 13)),
-      'invalid',
-      /description of object 2/,
-    ],
-    [
-      'an object was cut',
-      () => tampered((i) => void slotAt(i, 0).writeBigInt64LE(3n, 25)),
-      'invalid',
-      /description of object 1/,
-    ],
-    [
-      'a creation time was changed',
-      () => tampered((i) => void slotAt(i, 0).writeBigInt64LE(3n, 41)),
-      'invalid',
-      /description of object 1/,
-    ],
-    [
-      'an owner was changed',
-      () => tampered((i) => void slotAt(i, 0).writeBigInt64LE(3n, 57)),
-      'invalid',
-      /description of object 1/,
-    ],
-    [
-      'a name was changed',
-      () => tampered((i) => void slotAt(i, 2).write('x', 73)),
-      'invalid',
-      /description of object 3/,
-    ],
-    [
-      'a file system was changed',
-      () => tampered((i) => void slotAt(i, 2).writeInt32LE(2, 201)),
-      'invalid',
-      /description of object 3/,
-    ],
-    [
-      'two objects changed their IDs',
-      () =>
-        tampered((i) => {
-          slotAt(i, 0).writeUInt32LE(2, 5)
-          slotAt(i, 1).writeUInt32LE(1, 5)
-        }),
-      'invalid',
-      /description of object/,
-    ],
-
-    // Contents
-    [
-      'the first byte of the partition was changed',
-      () => tampered((i) => void i.writeUInt8(1, offsetOf(i, 2))),
-      'invalid',
-      /object 3 of the image was changed/,
-    ],
-    [
-      'the last byte of the definition was changed',
-      () => tampered((i) => void i.write('!', DATA + 18)),
-      'invalid',
-      /object 1 of the image was changed/,
-    ],
-    [
-      'an object shows other content',
-      () => tampered((i) => void slotAt(i, 0).writeBigInt64LE(BigInt(DATA + 1), 17)),
-      'invalid',
-      /object 1 of the image was changed/,
-    ],
-
-    // What is covered
-    [
-      'an object was added',
-      () => tampered((i) => addObject(i, { dataType: 0x4007, content: 'x', group: 1 })),
-      'partial',
-      /leaves out object 5/,
-    ],
-    [
-      'an object was removed',
-      () => tampered(removeFirst, base),
-      'invalid',
-      /which was signed, is not there|description/,
-    ],
-    [
-      'an object moved to another group',
-      () => tampered((i) => void slotAt(i, 2).writeUInt32LE(0xf0000002, 9)),
-      'invalid',
-      /object 3, which was signed, is not there/,
-    ],
-    [
-      'only one object was signed',
-      () => signSif(base, alice, { ids: [3] }),
-      'partial',
-      /leaves out objects 1, 2/,
-    ],
-    [
-      'only one object was signed, which was changed',
-      () => tampered((i) => void i.writeUInt8(1, offsetOf(i, 2)), base, { ids: [3] }),
-      'invalid',
-      /object 3/,
-    ],
-    [
-      'only one of two groups was signed',
-      () => signSif(twoGroups, alice, { group: 2 }),
-      'partial',
-      /Nobody has signed group 1/,
-    ],
-    [
-      'an object is in no group',
-      async () =>
-        await signSif(addObject(base, { dataType: 0x4007, content: 'x', group: 0 }), alice),
-      'partial',
-      /object 4, being in no group/,
-    ],
-    [
-      'it was signed for another image',
-      () => addedFrom(makeSif({ seed: 2 })),
-      'invalid',
-      /changed after it was signed/,
-    ],
-
-    // The statement
-    [
-      'its digests are SHA-1',
-      () => signSif(base, alice, { digest: 'sha1' }),
-      'invalid',
-      /no statement/,
-    ],
-    [
-      'a digest is cut',
-      () => signSif(base, alice, { rewrite: (s) => s.replace(/[0-9a-f]{2}"/, '"') }),
-      'invalid',
-      /no statement/,
-    ],
-    [
-      'the statement is no JSON',
-      () => signSif(base, alice, { rewrite: () => 'all is well' }),
-      'invalid',
-      /no statement/,
-    ],
-    [
-      'the statement names no object',
-      () => signSif(base, alice, { ids: [] }),
-      'partial',
-      /leaves out/,
-    ],
-    [
-      'the statement was changed',
-      async () =>
-        addSignature(base, (await signature(base, alice)).replace('"version":1', '"version":2'), {
-          fingerprint: alice.fingerprint,
-        }),
-      'invalid',
-      /does not fit/,
-    ],
-
-    // The form
-    ['it is a DSSE envelope', () => addSignature(base, dsseEnvelope), 'dsse', /verify --key/],
-    [
-      'it is a DSSE envelope beside a good one',
-      async () => addSignature(await signSif(base, alice), dsseEnvelope),
-      'dsse',
-      /verify --key/,
-    ],
-    [
-      'it is a legacy signature',
-      async () =>
-        addSignature(base, await legacySignature(alice, '00'.repeat(32)), {
-          link: 3,
-          fingerprint: alice.fingerprint,
-        }),
-      'legacy',
-      /before 3.6/,
-    ],
-    [
-      'it is linked to an object',
-      async () =>
-        addSignature(base, await signature(base, alice), {
-          link: 3,
-          fingerprint: alice.fingerprint,
-        }),
-      'invalid',
-      /no group of objects/,
-    ],
-    [
-      'it is something else',
-      () => addSignature(base, 'not a real signature', { fingerprint: alice.fingerprint }),
-      'invalid',
-      /neither of the two forms/,
-    ],
-    ['it is empty', () => addSignature(base, ''), 'invalid', /neither of the two forms/],
-    [
-      'its armor holds nothing',
-      async () =>
-        addSignature(
-          base,
-          (await signature(base, alice)).replace(/(-----BEGIN PGP SIGNATURE-----\n\n)[^-]*/, '$1'),
-        ),
-      'invalid',
-      /cannot be read|not there/,
-    ],
-    [
-      'it is cut off',
-      async () => addSignature(base, (await signature(base, alice)).slice(0, -40)),
-      'invalid',
-      /neither of the two forms/,
-    ],
-    [
-      'it has a header that could mislead',
-      async () =>
-        addSignature(
-          base,
-          (await signature(base, alice)).replace('Hash:', 'Comment: trust me\nHash:'),
-        ),
-      'invalid',
-      /neither of the two forms/,
-    ],
-    [
-      'it is too large',
-      async () => addSignature(base, `${await signature(base, alice)}${' '.repeat(2 ** 18)}`),
-      'invalid',
-      /larger than/,
-    ],
-    ['one good of 65 is followed by junk', manySignatures, 'invalid', /only the first 64/],
-  ]
-  for (const [name, make, state, reason] of cases) {
+  for (const [name, make, state, reason] of doubtfulImages({ alice, bob, stranger })) {
     test(name, async () => {
       const found = await verdict(await make())
       assert.equal(found.state, state, found.reason)
@@ -587,34 +236,6 @@ describe('real images', () => {
     })
   }
 })
-
-function offsetOf(image: Buffer, index: number): number {
-  return Number(slotAt(image, index).readBigInt64LE(17))
-}
-
-function removeFirst(image: Buffer): void {
-  slotAt(image, 0).writeUInt8(0, 4)
-  image.writeBigInt64LE(image.readBigInt64LE(80) + 1n, 80)
-}
-
-async function addedFrom(other: Buffer): Promise<Buffer> {
-  return addSignature(base, await signature(other, alice), { fingerprint: alice.fingerprint })
-}
-
-async function manySignatures(): Promise<Buffer> {
-  const slots = 96
-  const image = Buffer.concat([base, Buffer.alloc(slots * 585)])
-  base.copy(image, base.length, 4096, 4096 + 48 * 585)
-  image.writeBigInt64LE(BigInt(slots - 3), 80)
-  image.writeBigInt64LE(BigInt(slots), 88)
-  image.writeBigInt64LE(BigInt(base.length), 96)
-  image.writeBigInt64LE(BigInt(slots * 585), 104)
-  let signed = await signSif(image, alice)
-  const { fingerprint } = alice
-  const good = await signature(image, alice)
-  for (let count = 1; count < 65; count += 1) signed = addSignature(signed, good, { fingerprint })
-  return signed
-}
 
 function readReal(name: string): Buffer | undefined {
   const path = join(REAL_IMAGES, name)
