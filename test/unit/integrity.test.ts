@@ -105,6 +105,12 @@ describe('an image is not verified when', () => {
     })
   }
 
+  // More than clients would mind: there must be an end to what one image can ask for.
+  test('it has more signatures than are looked at', async () => {
+    const found = await verdict(await manySignatures())
+    assert.deepEqual([found.state, /only the first 64/.test(found.reason ?? '')], ['invalid', true])
+  })
+
   test('the signature has an SHA-1 hash, of a key that may sign otherwise', async () => {
     const key = await makeKey('old', { type: 'rsa', hash: 'sha1' })
     const find = keystoreOf(key.publicKey)
@@ -236,6 +242,21 @@ describe('real images', () => {
     })
   }
 })
+
+async function manySignatures(): Promise<Buffer> {
+  const slots = 96
+  const image = Buffer.concat([base, Buffer.alloc(slots * 585)])
+  base.copy(image, base.length, 4096, 4096 + 48 * 585)
+  image.writeBigInt64LE(BigInt(slots - 3), 80)
+  image.writeBigInt64LE(BigInt(slots), 88)
+  image.writeBigInt64LE(BigInt(base.length), 96)
+  image.writeBigInt64LE(BigInt(slots * 585), 104)
+  let signed = await signSif(image, alice)
+  const { fingerprint } = alice
+  const good = await signature(image, alice)
+  for (let count = 1; count < 65; count += 1) signed = addSignature(signed, good, { fingerprint })
+  return signed
+}
 
 function readReal(name: string): Buffer | undefined {
   const path = join(REAL_IMAGES, name)
