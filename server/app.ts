@@ -52,7 +52,7 @@ export function createApp(appliance: Appliance): Express {
   app.use(userRoutes(appliance.roster, appliance.quotas))
   app.use(tokenRoutes(tokens, appliance.signIn))
   app.use(usageRoutes(registry, appliance.signIn))
-  app.use(keyRoutes(appliance.keystore))
+  app.use(keyRoutes(appliance.keystore, registry))
   app.use(hkpRoutes(appliance.keystore))
   app.use(hkp2Routes(appliance.keystore))
   app.use(enterpriseKeyRoutes(appliance.keystore))
@@ -74,6 +74,7 @@ export function createApp(appliance: Appliance): Express {
     libraryTransferRoutes({
       registry,
       uploads,
+      imageChecks: appliance.imageChecks,
       capabilities,
       libraryUrl: config.services.library,
       defaults,

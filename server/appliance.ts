@@ -28,6 +28,7 @@ import type { Database, DatabaseAddress } from './database.ts'
 import { openDirectory } from './directory/open-directory.ts'
 import { makeDataDirectory, openEmbeddedPostgres } from './embedded-postgres.ts'
 import { CertificateReader } from './keystore/certificate-reader.ts'
+import { ImageChecks } from './keystore/image-checks.ts'
 import { Keystore } from './keystore/keystore.ts'
 import type { Log } from './log.ts'
 import { migrate } from './migrate.ts'
@@ -46,6 +47,7 @@ export interface Appliance {
   readonly tokenRegister: TokenRegister
   readonly roster: Roster
   readonly keystore: Keystore
+  readonly imageChecks: ImageChecks
   readonly signingKey: SigningKey
   readonly capabilities: Capabilities
   readonly signIn: SignIn
@@ -116,6 +118,7 @@ async function assemble(
   const registry = new Registry(database, blobs, { defaultQuotaBytes, groupSpaces })
   const thread = new HashThread()
   const certificates = new CertificateReader()
+  const imageChecks = new ImageChecks(database, blobs, log)
   const uploads = new Uploads(database, blobs, registry, thread, {
     defaultQuotaBytes,
     maxImageBytes: config.library.maxImageBytes,
@@ -141,7 +144,11 @@ async function assemble(
     tokens,
     tokenRegister: new TokenRegister(database),
     roster: new Roster(database, rules.adminGroup),
-    keystore: new Keystore(database, certificates, config.keystore),
+    keystore: new Keystore(database, certificates, {
+      ...config.keystore,
+      changed: (fingerprint) => imageChecks.certificateChanged(fingerprint),
+    }),
+    imageChecks,
     signingKey,
     capabilities: new Capabilities(Buffer.from(capabilityKey, 'hex')),
     groupSpaces,
@@ -166,7 +173,7 @@ async function assemble(
       }
     },
     close: async () => {
-      await Promise.all([thread.close(), certificates.close()])
+      await Promise.all([thread.close(), certificates.close(), imageChecks.close()])
       await database.close()
       await leave()
     },

@@ -24,13 +24,33 @@ export interface ImageRow {
   readonly description: string
   /** Empty when the file names none. */
   readonly arch: string
+  /** There is a signature, and none that is known to be bad. */
   readonly signed: boolean
   readonly encrypted: boolean
+  /** Of those who have signed, or say so: which is which is in `signers`. */
   readonly fingerprints: readonly string[]
+  /** VerdictState of keystore/image-verdict.ts, or `unchecked`. */
+  readonly signatureState: string
+  readonly signatureReason: string | null
+  readonly signers: readonly ImageSigner[]
   readonly tags: readonly Tag[]
   readonly createdBy: string | null
   readonly createdAt: Date
   readonly uploadedAt: Date
+}
+
+/** One for each signature, as the keystore judged it. */
+export interface ImageSigner {
+  /** Of the primary key; only claimed while `signedAt` is null. */
+  readonly fingerprint: string | null
+  readonly keyId: string | null
+  /** The account whose key it is now; null for keys that are not here, and for mere claims. */
+  readonly account: string | null
+  readonly state: string
+  /** For people. */
+  readonly reason: string | null
+  /** ISO 8601, by the signer's clock. */
+  readonly signedAt: string | null
 }
 
 /** The images of a repository, in the order of their arrival. */
@@ -40,7 +60,7 @@ export async function selectImages(
   filter: { digest?: Digest } = {},
 ): Promise<ImageRow[]> {
   return await db.query<ImageRow>(sql`
-    select d.* from image_details d
+    select d.*, s.* from image_details d join image_signatures s on s.digest = d.digest
     where d."repositoryId" = ${repositoryId} and d.digest = coalesce(${filter.digest ?? null}, d.digest)
     order by d."uploadedAt", d.digest`)
 }
@@ -53,23 +73,38 @@ export async function lookUpImages(
 ): Promise<ImageRow[]> {
   const { path } = reference.repository
   if (reference.kind === 'digest') {
-    return await db.query<ImageRow>(
-      sql`select d.* from image_details d where d.path = ${path} and d.digest = ${reference.digest}`,
-    )
+    return await db.query<ImageRow>(sql`
+      select d.*, s.* from image_details d join image_signatures s on s.digest = d.digest
+      where d.path = ${path} and d.digest = ${reference.digest}`)
   }
   if (reference.kind === 'uuid') {
-    return await db.query<ImageRow>(
-      sql`select d.* from image_details d where d.path = ${path} and d.uuid = ${reference.uuid}`,
-    )
+    return await db.query<ImageRow>(sql`
+      select d.*, s.* from image_details d join image_signatures s on s.digest = d.digest
+      where d.path = ${path} and d.uuid = ${reference.uuid}`)
   }
   return await db.query<ImageRow>(sql`
-    select d.*
+    select d.*, s.*
     from repositories r join tags t on t.repository_id = r.id
       join image_details d
         on d."repositoryId" = t.repository_id and d."manifestDigest" = t.manifest_digest
+      join image_signatures s on s.digest = d.digest
     where r.path = ${path} and t.name = ${reference.tag} and t.arch = coalesce(${arch ?? null}, t.arch)
     order by t.updated_at desc
     limit 1`)
+}
+
+/** Readable images with a signature of this key (or one that claims to be), the newest first. */
+export async function selectImagesSignedBy(
+  db: Db,
+  fingerprint: string,
+  viewer: Viewer,
+  limit: number,
+): Promise<ImageRow[]> {
+  return await db.query<ImageRow>(sql`
+    select d.*, s.* from image_details d join image_signatures s on s.digest = d.digest
+    where d.digest in (select w.digest from verdict_signers w where w.fingerprint = ${fingerprint})
+      and readable_by(d.private, d."ownerId", d.readers, ${viewer.principals}, ${viewer.isAdmin})
+    order by d."uploadedAt" desc, d.digest limit ${limit}`)
 }
 
 /** Remembers that an image is to come, with its description; says nothing about bytes. */

@@ -19,6 +19,7 @@ import {
   putSifManifest,
   removeImage,
   selectImages,
+  selectImagesSignedBy,
 } from './images.ts'
 import type { ImageRow } from './images.ts'
 import type { Arch, Digest, ImageReference, RepositoryName, Tag } from './names.ts'
@@ -227,6 +228,12 @@ export class Registry {
   /** False when the bytes were lost on the disk: the next push of the image is to bring them. */
   async isStored(image: ImageRow): Promise<boolean> {
     return await this.#blobs.hasBlob(image.digest, image.sizeBytes)
+  }
+
+  /** What a key has signed, as far as the caller may see it: whom it concerns when the key is lost. */
+  async listSignedBy(actor: Actor, fingerprint: string, limit: number): Promise<ImageRow[]> {
+    requireAccount(actor)
+    return await selectImagesSignedBy(this.#database, fingerprint, viewerOf(actor), limit)
   }
 
   async listImages(actor: Actor, name: RepositoryName): Promise<ImageRow[]> {

@@ -13,7 +13,7 @@ import type { Finding, Issuer } from './signature-check.ts'
  * The certificate that holds a key (binary), by the fingerprint of any of its keys or, where a
  * signature names none, by the key ID: 40 or 64, or 16, upper-case hex digits.
  */
-export type FindCertificate = (fingerprintOrKeyId: string) => Promise<Uint8Array | undefined>
+export type FindKey = (fingerprintOrKeyId: string) => Promise<Uint8Array | undefined>
 
 export type SignatureFinding =
   | Finding
@@ -37,6 +37,7 @@ type Answer = readonly Issuer[] | Finding
 const MAX_MESSAGE_BYTES = 1024 * 1024
 /** For the thread to load OpenPGP.js, which takes 0.2 s on an idle machine. */
 const START_MS = 60_000
+const DAY_MS = 86_400_000
 const role = 'berth signature thread'
 
 export class SignatureThread {
@@ -51,9 +52,9 @@ export class SignatureThread {
 
   /**
    * Whose signature it is, and whether it holds. As for clients, the first signature of the message
-   * whose key is found decides. What `findCertificate` throws passes through.
+   * whose key is found decides. What `findKey` throws passes through.
    */
-  async check(message: ClearSigned, findCertificate: FindCertificate): Promise<SignatureFinding> {
+  async check(message: ClearSigned, findKey: FindKey): Promise<SignatureFinding> {
     if (message.signed.length + message.armoredSignature.length > MAX_MESSAGE_BYTES) {
       return bad('it is larger than 1 MiB')
     }
@@ -61,7 +62,7 @@ export class SignatureThread {
     if ('kind' in issuers) return issuers
     for (const [index, { keyId, fingerprint, refusal }] of issuers.entries()) {
       if (refusal !== undefined) return bad(refusal)
-      const certificate = await findCertificate(fingerprint ?? keyId)
+      const certificate = await findKey(fingerprint ?? keyId)
       if (certificate === undefined) continue
       const finding = await this.#ask({ act: 'check', message, index, certificate })
       return 'kind' in finding ? finding : bad('it could not be checked')
@@ -95,7 +96,9 @@ export class SignatureThread {
     } catch {
       this.#worker = undefined
       await worker.terminate()
-      return bad(`it could not be checked within ${this.#deadlineMs / 1000} seconds`)
+      const reason = `it could not be checked within ${this.#deadlineMs / 1000} seconds`
+      // A machine that was busy is not the signer's fault.
+      return { kind: 'bad', reason, again: new Date(Date.now() + DAY_MS) }
     } finally {
       worker.unref()
     }

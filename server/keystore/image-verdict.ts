@@ -9,7 +9,17 @@ import type { Coverage } from '../sif/integrity.ts'
 import { DataType, groupOf } from '../sif/layout.ts'
 import { readSignatures } from '../sif/signatures.ts'
 import type { SignatureObject, SignedImage } from '../sif/signatures.ts'
-import type { FindCertificate, SignatureThread } from './clear-signed.ts'
+import type { SignatureThread } from './clear-signed.ts'
+
+/**
+ * The certificate (binary) that holds a key, which is named as for FindKey. Where several do, the one
+ * whose primary key is `primary`, as the image claims: no other can make the image verified, and a
+ * key ID is quickly made a second time.
+ */
+export type FindCertificate = (
+  fingerprintOrKeyId: string,
+  primary: string | undefined,
+) => Promise<Uint8Array | undefined>
 
 export type VerdictState =
   | 'unsigned'
@@ -33,6 +43,8 @@ export interface Verdict {
   readonly signers: readonly Signer[]
   /** For people; undefined when there is nothing to say because the image is verified. */
   readonly reason: string | undefined
+  /** When the verdict may be another although neither image nor keystore has changed. */
+  readonly recheckAt: Date | undefined
 }
 
 interface Signer {
@@ -51,6 +63,7 @@ interface Signer {
 interface Opinion {
   readonly signer: Signer
   readonly statement: { readonly group: number; readonly signed: Buffer } | undefined
+  readonly recheckAt: Date | undefined
 }
 
 /** The worst comes first: it decides what is said of the image. */
@@ -68,7 +81,7 @@ export async function verdictOf(
   const image = await readSignatures(source)
   if (image.signatures.length === 0) {
     const reason = 'This image is not signed: `apptainer sign` and `singularity sign` do that.'
-    return { signed: false, state: 'unsigned', signers: [], reason }
+    return { signed: false, state: 'unsigned', signers: [], reason, recheckAt: undefined }
   }
   const groups = groupsOf(image.objects)
   const opinions: Opinion[] = []
@@ -85,7 +98,9 @@ export async function verdictOf(
   const unsignedGroups = groups.filter(
     (group) => !counts.some((counted, index) => counted && groupOfSigner(index) === group),
   )
-  return { signed: true, signers, ...conclude(image, unsignedGroups, signers, counting) }
+  const times = opinions.flatMap(({ recheckAt }) => recheckAt?.getTime() ?? [])
+  const recheckAt = times.length === 0 ? undefined : new Date(Math.min(...times))
+  return { signed: true, signers, ...conclude(image, unsignedGroups, signers, counting), recheckAt }
 }
 
 /** Who has signed, and whether the signature as such holds. */
@@ -100,9 +115,11 @@ async function judge(
     state: Signer['state'],
     reason: string,
     known: Partial<Signer> = {},
+    recheckAt?: Date,
   ): Opinion => ({
     signer: { ...claimed, state, reason, ...known },
     statement: undefined,
+    recheckAt,
   })
   if (form.kind === 'dsse') {
     return opinion(
@@ -120,8 +137,10 @@ async function judge(
   if (group === undefined || !groups.includes(group)) {
     return opinion('invalid', 'This signature belongs to no group of objects of the image.')
   }
-  const finding = await thread.check(form.message, findCertificate)
-  if (finding.kind === 'bad') return opinion('invalid', sentence(finding.reason))
+  const finding = await thread.check(form.message, (name) => findCertificate(name, fingerprint))
+  if (finding.kind === 'bad') {
+    return opinion('invalid', sentence(finding.reason), {}, finding.again)
+  }
   if (finding.kind === 'unknown-key') {
     const { keyId } = finding
     return opinion(
@@ -142,6 +161,7 @@ async function judge(
   return {
     signer: { fingerprint, keyId, at, state: 'verified', reason: undefined },
     statement: { group, signed: Buffer.from(finding.signed) },
+    recheckAt: finding.until,
   }
 }
 

@@ -33,6 +33,8 @@ import type { HexTerm } from './search-term.ts'
 export interface KeystoreOptions {
   /** Whether somebody without a token may bring news of a key that is known (gpg --send-keys). */
   readonly anonymousUpdates: boolean
+  /** Called once a certificate is there, is another, or is gone. */
+  readonly changed: (fingerprint: string) => void
 }
 
 export interface PushResult {
@@ -62,7 +64,7 @@ export class Keystore {
     if (account === undefined && !this.#options.anonymousUpdates) throw signInFirst(actor)
     if (account) await this.#requirePace(account)
     const certificate = await this.#reader.read(block)
-    return await this.#database.transaction(async (tx) => {
+    const pushed = await this.#database.transaction(async (tx) => {
       const known = await lockKey(tx, certificate.fingerprint)
       if (known?.tombstonedAt) {
         throw denied('key', 'The administrators have taken this key out: it is not accepted.')
@@ -77,6 +79,8 @@ export class Keystore {
       }
       return result
     })
+    if (pushed.outcome !== 'unchanged') this.#options.changed(pushed.fingerprint)
+    return pushed
   }
 
   async #add(
@@ -171,6 +175,7 @@ export class Keystore {
       await setTombstone(tx, fingerprint)
       await audit(tx, actor, { action: 'key.tombstone', target: fingerprint, details: { reason } })
     })
+    this.#options.changed(fingerprint)
   }
 
   async #byHex(term: HexTerm): Promise<KeyRow[]> {

@@ -32,9 +32,16 @@ export type Finding =
       readonly keyId: string
       /** As the signer's clock said. */
       readonly at: Date
+      /** When the key or the signature expires, whichever comes first. */
+      readonly until: Date | undefined
     }
-  /** `reason` is the end of a sentence for people. */
-  | { readonly kind: 'bad'; readonly reason: string }
+  | {
+      readonly kind: 'bad'
+      /** The end of a sentence for people. */
+      readonly reason: string
+      /** When the finding may be another although nothing was changed. */
+      readonly again?: Date
+    }
 
 /** More than one is not made by any client; each costs a search for its key. */
 const MAX_ISSUERS = 8
@@ -87,14 +94,21 @@ export async function checkSignature(
     const { signatureType } = packet
     await packet.verify(signer.keyPacket, signatureType, literal, now, false, clientRules)
   } catch {
-    return bad(whyNotVerified(packet, now))
+    return whyNotVerified(packet, now)
   }
+  const ends = [
+    await key.getExpirationTime(undefined, clientRules),
+    // Of the primary key this is the same once more.
+    'mainKey' in signer ? await signer.getExpirationTime(now, clientRules) : null,
+    packet.getExpirationTime(),
+  ]
   return {
     kind: 'good',
     signed: message.signed,
     fingerprint: key.getFingerprint().toUpperCase(),
     keyId: packet.issuerKeyID.toHex().toUpperCase(),
     at: packet.created ?? now,
+    until: earliest(ends),
   }
 }
 
@@ -125,16 +139,24 @@ async function whyNotSigning(key: PublicKey, now: Date): Promise<string> {
   return 'its key may not sign: it is no signing key, or is revoked or has expired'
 }
 
-function whyNotVerified(packet: SignaturePacket, now: Date): string {
-  if (packet.created !== null && packet.created > now) return 'its time is in the future'
-  if (packet.isExpired(now)) return 'it has expired'
-  return 'it does not fit the text or the key: one of them was changed'
+function whyNotVerified(packet: SignaturePacket, now: Date): Finding {
+  if (packet.created !== null && packet.created > now) {
+    return { ...bad('its time is in the future'), again: packet.created }
+  }
+  if (packet.isExpired(now)) return bad('it has expired')
+  return bad('it does not fit the text or the key: one of them was changed')
+}
+
+/** Keys that never expire say Infinity, or nothing. */
+function earliest(ends: readonly (Date | number | null)[]): Date | undefined {
+  const times = ends.flatMap((end) => (end instanceof Date ? [end.getTime()] : []))
+  return times.length === 0 ? undefined : new Date(Math.min(...times))
 }
 
 function upperHex(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString('hex').toUpperCase()
 }
 
-function bad(reason: string): Finding {
+function bad(reason: string): Finding & { readonly kind: 'bad' } {
   return { kind: 'bad', reason }
 }

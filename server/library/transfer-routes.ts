@@ -18,11 +18,13 @@ import { contentLength, takeBody } from '../http/body.ts'
 import { jsonBody, parse, splat } from '../http/parse.ts'
 import { newRouter } from '../http/router.ts'
 import { sendBlob } from '../http/send-blob.ts'
+import type { ImageChecks } from '../keystore/image-checks.ts'
 import { wantedArch } from './query.ts'
 
 export interface LibraryTransferParts {
   readonly registry: Registry
   readonly uploads: Uploads
+  readonly imageChecks: ImageChecks
   readonly capabilities: Capabilities
   /** Origin of the library service, for addresses in replies. */
   readonly libraryUrl: string
@@ -44,7 +46,8 @@ const finishParts = z.object({
 const abortParts = z.object({ uploadID: z.string() })
 
 export function libraryTransferRoutes(parts: LibraryTransferParts): Router {
-  const { registry, uploads, capabilities, libraryUrl, defaults, redirectFromBytes } = parts
+  const { registry, uploads, imageChecks, capabilities, libraryUrl, defaults, redirectFromBytes } =
+    parts
   const router = newRouter()
   const body = jsonBody()
   const longBody = jsonBody('2mb') // 10,000 parts and their ETags
@@ -147,6 +150,7 @@ export function libraryTransferRoutes(parts: LibraryTransferParts): Router {
 
   /** What the client prints after a push: the use of the quota, and the container's page. */
   async function receipt(image: ImageRow): Promise<object> {
+    await imageChecks.arrived(image.digest)
     const entity = await registry.getEntity(image.entity)
     return {
       quota: { quotaTotal: entity.quotaBytes, quotaUsage: entity.usedBytes },

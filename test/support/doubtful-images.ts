@@ -3,11 +3,10 @@ import type { VerdictState } from '../../server/keystore/image-verdict.ts'
  * Images whose signatures hold, and every way of signing and tampering after which an image must not
  * be called verified. For our own verdict and for that of the clients, which must be the same.
  */
-import { makeSif } from './sif.ts'
+import { dsseEnvelope, makeSif } from './sif.ts'
 import {
   addObject,
   addSignature,
-  dsseEnvelope,
   legacySignature,
   signSif,
   signature,
@@ -33,7 +32,7 @@ export const base = makeSif({
   labels: { a: 'b' },
 })
 
-export const twoGroups = makeSif({
+const twoGroups = makeSif({
   payload: 64,
   objects: [
     { dataType: 0x4007, content: 'of group 2', group: 2 },

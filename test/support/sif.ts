@@ -17,7 +17,7 @@ interface SifOptions {
   readonly definition?: string
   /** In a JSON object named inspect-metadata.json, as current builds write them. */
   readonly labels?: Readonly<Record<string, string>>
-  /** One signature object each; `fingerprint` is 40 hexadecimal characters, or empty for DSSE. */
+  /** One signature object each, which holds dsseEnvelope; `fingerprint` is 40 hexadecimal characters, or empty for DSSE. */
   readonly signatures?: readonly { readonly fingerprint: string }[]
   readonly encrypted?: boolean
   /** An OCI-SIF: root index, manifest, config and the payload as its layer; header arch 00. */
@@ -95,6 +95,13 @@ export function makeSif(options: SifOptions = {}): Buffer {
   return Buffer.concat([...chunks, Buffer.alloc(options.padding ?? 0)])
 }
 
+/** An envelope as `apptainer sign --key` writes it; its signature is none. */
+export const dsseEnvelope = JSON.stringify({
+  payloadType: 'application/vnd.sylabs.sif-metadata+json',
+  payload: Buffer.from('{"version":1}').toString('base64'),
+  signatures: [{ keyid: '', sig: 'AAAA' }],
+})
+
 export function memorySource(buffer: Buffer): ByteSource {
   return {
     size: buffer.length,
@@ -134,7 +141,7 @@ function describe(options: SifOptions, arch: string): readonly SifObject[] {
   for (const { fingerprint } of options.signatures ?? []) {
     const hashSha256 = Buffer.from([1, 0, 0, 0])
     const extra = Buffer.concat([hashSha256, Buffer.from(fingerprint, 'hex')])
-    objects.push({ dataType: 0x4005, content: 'not a real signature', extra })
+    objects.push({ dataType: 0x4005, content: dsseEnvelope, extra })
   }
   return [...objects, ...(options.objects ?? [])]
 }

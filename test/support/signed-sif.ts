@@ -8,7 +8,7 @@ import { createHash } from 'node:crypto'
 import { createCleartextMessage, enums, generateKey, sign } from 'openpgp'
 import type { PartialConfig, PrivateKey, PublicKey } from 'openpgp'
 
-import type { FindCertificate } from '../../server/keystore/clear-signed.ts'
+import type { FindKey } from '../../server/keystore/clear-signed.ts'
 
 export interface TestKey {
   readonly privateKey: PrivateKey
@@ -45,7 +45,7 @@ export async function makeKey(name: string, options: KeyOptions = {}): Promise<T
 }
 
 /** A keystore of these keys, which finds them by everything that a signature can name. */
-export function keystoreOf(...keys: readonly PublicKey[]): FindCertificate {
+export function keystoreOf(...keys: readonly PublicKey[]): FindKey {
   const found = new Map<string, Uint8Array>()
   for (const key of keys) {
     for (const part of key.getKeys()) {
@@ -153,13 +153,6 @@ export function slotAt(image: Buffer, index: number): Buffer {
   const table = Number(image.readBigInt64LE(96))
   return image.subarray(table + index * 585, table + (index + 1) * 585)
 }
-
-/** An envelope as `apptainer sign --key` writes it; its signature is none. */
-export const dsseEnvelope = JSON.stringify({
-  payloadType: 'application/vnd.sylabs.sif-metadata+json',
-  payload: Buffer.from('{"version":1}').toString('base64'),
-  signatures: [{ keyid: '', sig: 'AAAA' }],
-})
 
 /** What Singularity before 3.6 signed: the digest of an object's content alone. */
 export async function legacySignature(key: TestKey, digest: string): Promise<string> {

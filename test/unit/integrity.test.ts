@@ -8,7 +8,7 @@ import { readKey, revokeKey } from 'openpgp'
 
 import { SignatureThread } from '../../server/keystore/clear-signed.ts'
 import { verdictOf } from '../../server/keystore/image-verdict.ts'
-import type { Verdict, VerdictState } from '../../server/keystore/image-verdict.ts'
+import type { FindCertificate, Verdict, VerdictState } from '../../server/keystore/image-verdict.ts'
 import type { ByteSource } from '../../server/sif/inspect.ts'
 import { base, doubtfulImages, offsetOf, soundImages } from '../support/doubtful-images.ts'
 import { memorySource } from '../support/sif.ts'
@@ -28,7 +28,7 @@ const [alice, bob, stranger] = await Promise.all([makeKey('alice'), makeKey('bob
 const keystore = keystoreOf(alice.publicKey, bob.publicKey)
 after(() => thread.close())
 
-const verdict = (image: Buffer, find = keystore): Promise<Verdict> =>
+const verdict = (image: Buffer, find: FindCertificate = keystore): Promise<Verdict> =>
   verdictOf(memorySource(image), find, thread)
 
 describe('an image is verified', () => {
@@ -47,6 +47,7 @@ describe('an image is verified', () => {
         },
       ],
       reason: undefined,
+      recheckAt: undefined,
     })
   })
 
@@ -132,8 +133,19 @@ describe('an image is not verified when', () => {
     const revoked = await verdict(await signSif(base, alice), keystoreOf(publicKey))
     assert.deepEqual([revoked.state, /revoked/.test(revoked.reason ?? '')], ['invalid', true])
 
-    const tomorrow = await signSif(base, alice, { at: new Date(Date.now() + 86_400_000) })
-    assert.match((await verdict(tomorrow)).reason ?? '', /in the future/)
+    const tomorrow = new Date(Math.floor(Date.now() / 1000) * 1000 + 86_400_000)
+    const early = await verdict(await signSif(base, alice, { at: tomorrow }))
+    assert.match(early.reason ?? '', /in the future/)
+    assert.deepEqual(early.recheckAt, tomorrow)
+  })
+
+  test('its key has expired, which the verdict foretold', async () => {
+    const createdAt = new Date(Math.floor(Date.now() / 1000) * 1000 - 60_000)
+    const key = await makeKey('mayfly', { createdAt, lifetimeSeconds: 3600 })
+    const image = await signSif(base, key, { at: createdAt })
+    const found = await verdict(image, keystoreOf(key.publicKey))
+    assert.equal(found.state, 'verified', found.reason)
+    assert.deepEqual(found.recheckAt, new Date(createdAt.getTime() + 3_600_000))
   })
 
   test('the keystore answers with the certificate of somebody else, or with none', async () => {
@@ -175,13 +187,13 @@ describe('checking', () => {
     assert.deepEqual(foreign.readsOf(offsetOf(base, 2)), 0)
   })
 
-  test('asks for the key by its fingerprint', async () => {
-    const asked: string[] = []
-    await verdict(await signSif(base, alice), async (name) => {
-      asked.push(name)
+  test('asks for the key by its fingerprint, in the certificate that the image names', async () => {
+    const asked: (string | undefined)[][] = []
+    await verdict(await signSif(base, alice), async (name, primary) => {
+      asked.push([name, primary])
       return await keystore(name)
     })
-    assert.deepEqual(asked, [alice.fingerprint])
+    assert.deepEqual(asked, [[alice.fingerprint, alice.fingerprint]])
   })
 
   test('has a deadline, and goes on after it', async () => {
@@ -192,7 +204,8 @@ describe('checking', () => {
     }
     const hasty = new SignatureThread(100)
     const found = await hasty.check(hostile, keystore)
-    assert.deepEqual(found, { kind: 'bad', reason: 'it could not be checked within 0.1 seconds' })
+    assert.ok(found.kind === 'bad' && found.again !== undefined && found.again > new Date())
+    assert.equal(found.reason, 'it could not be checked within 0.1 seconds')
     assert.equal((await hasty.check({ ...hostile, armoredSignature: '' }, keystore)).kind, 'bad')
     await hasty.close()
   })
