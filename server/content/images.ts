@@ -3,6 +3,7 @@ import type { Viewer } from '../accounts/permissions.ts'
 import { sql } from '../database.ts'
 import type { Db } from '../database.ts'
 import type { SifFacts } from '../sif/inspect.ts'
+import { insertManifest } from './manifests.ts'
 import type { Arch, Digest, ImageReference, RepositoryPath, Tag } from './names.ts'
 import type { ComposedManifest } from './sif-manifest.ts'
 
@@ -65,8 +66,8 @@ export async function lookUpImages(
   return await db.query<ImageRow>(sql`
     select d.*
     from repositories r join tags t on t.repository_id = r.id
-      join image_details d
-        on d."repositoryId" = t.repository_id and d."manifestDigest" = t.manifest_digest
+      join manifests m on m.repository_id = t.repository_id and m.digest = t.manifest_digest
+      join image_details d on d."repositoryId" = m.repository_id and d.digest = m.sif_digest
     where r.path = ${path} and t.name = ${reference.tag} and t.arch = coalesce(${arch ?? null}, t.arch)
     order by t.updated_at desc
     limit 1`)
@@ -114,33 +115,58 @@ export async function putSifManifest(
   manifest: ComposedManifest,
   createdBy: string,
 ): Promise<void> {
-  await tx.query(sql`
-    insert into manifests
-      (repository_id, digest, media_type, bytes, config_digest, config, created_by)
-    values (${repositoryId}, ${manifest.digest}, ${manifest.mediaType}, ${manifest.bytes},
-      ${manifest.configDigest}, ${manifest.config}, ${createdBy})
-    on conflict (repository_id, digest) do nothing`)
-  await tx.query(sql`
-    insert into images (repository_id, digest, manifest_digest, uploaded_at, created_by)
-    values (${repositoryId}, ${digest}, ${manifest.digest}, now(), ${createdBy})
-    on conflict (repository_id, digest) do update
-    set manifest_digest = excluded.manifest_digest,
-      uploaded_at = coalesce(images.uploaded_at, excluded.uploaded_at)`)
-  await tx.query(sql`update repositories set updated_at = now() where id = ${repositoryId}`)
+  const { mediaType, bytes, configDigest, config } = manifest
+  await insertManifest(tx, repositoryId, {
+    digest: manifest.digest,
+    mediaType,
+    bytes,
+    configDigest,
+    config,
+    sifDigest: digest,
+    artifactType: null,
+    subject: null,
+    annotations: {},
+    composed: false,
+    chargedBytes: 0,
+    blobs: [digest],
+    createdBy,
+  })
+  await putImage(tx, repositoryId, { digest, manifestDigest: manifest.digest, createdBy })
 }
 
-/** Removes an image, its manifest and every tag that points to it; the blob's link is the caller's. */
-export async function removeImage(tx: Db, image: ImageRow): Promise<void> {
-  const { repositoryId, digest, manifestDigest } = image
+/** The image is there: a manifest holds it. It keeps the first one that did. */
+export async function putImage(
+  tx: Db,
+  repositoryId: number,
+  image: {
+    readonly digest: Digest
+    readonly manifestDigest: Digest
+    readonly createdBy: string
+  },
+): Promise<void> {
   await tx.query(sql`
-    delete from tags where repository_id = ${repositoryId} and manifest_digest = ${manifestDigest}`)
-  await tx.query(
-    sql`delete from images where repository_id = ${repositoryId} and digest = ${digest}`,
-  )
-  await tx.query(
-    sql`delete from manifests where repository_id = ${repositoryId} and digest = ${manifestDigest}`,
-  )
-  await tx.query(sql`update repositories set updated_at = now() where id = ${repositoryId}`)
+    insert into images (repository_id, digest, manifest_digest, uploaded_at, created_by)
+    values (${repositoryId}, ${image.digest}, ${image.manifestDigest}, now(), ${image.createdBy})
+    on conflict (repository_id, digest) do update
+    set manifest_digest = coalesce(images.manifest_digest, excluded.manifest_digest),
+      uploaded_at = coalesce(images.uploaded_at, excluded.uploaded_at)`)
+}
+
+/** A manifest is about to go: the image lives on with another one that holds it, or goes as well. */
+export async function forgetManifestOfImage(
+  tx: Db,
+  repositoryId: number,
+  manifestDigest: Digest,
+): Promise<void> {
+  await tx.query(sql`
+    update images i set manifest_digest = m.digest
+    from manifests m
+    where i.repository_id = ${repositoryId} and i.manifest_digest = ${manifestDigest}
+      and m.repository_id = i.repository_id and m.sif_digest = i.digest
+      and m.digest <> ${manifestDigest}`)
+  await tx.query(sql`
+    delete from images
+    where repository_id = ${repositoryId} and manifest_digest = ${manifestDigest}`)
 }
 
 export interface BlobRow {
@@ -194,9 +220,18 @@ export async function insertSifBlob(
   size: number,
   facts: SifFacts,
 ): Promise<void> {
+  await insertBlob(tx, digest, size)
+  await insertSifFacts(tx, digest, facts)
+}
+
+/** Writes down a stored blob. A condemned one lives again. */
+export async function insertBlob(tx: Db, digest: Digest, size: number): Promise<void> {
   await tx.query(sql`
     insert into blobs (digest, size) values (${digest}, ${size})
     on conflict (digest) do update set condemned_at = null`)
+}
+
+export async function insertSifFacts(tx: Db, digest: Digest, facts: SifFacts): Promise<void> {
   await tx.query(sql`
     insert into sif_facts
       (digest, arch, uuid, signed, fingerprints, encrypted, definition, labels, oci)

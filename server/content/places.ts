@@ -226,6 +226,7 @@ export async function removeIfEmpty(tx: Db, repositoryId: number): Promise<void>
       and not exists (select 1 from images i where i.repository_id = r.id)
       and not exists (select 1 from manifests m where m.repository_id = r.id)
       and not exists (select 1 from uploads u where u.repository_id = r.id)
+      and not exists (select 1 from repository_blobs l where l.repository_id = r.id)
     returning collection_id as "collectionId", entity_id as "entityId"`)
   if (row === undefined) return
   // A private collection and a quota were set on purpose: they stay.

@@ -1,7 +1,8 @@
 /**
  * The quota ledger. For every entity, at every commit:
  *
- *   used     = sum of the sizes of the distinct blobs that its repositories link to
+ *   used     = sum of the sizes of the distinct blobs that its repositories link to,
+ *              and of the bytes that its manifests are charged
  *   reserved = sum of reserved_bytes of its open uploads
  *   used + reserved ≤ quota, except where an administrator lowered the quota below what was used
  *
@@ -101,6 +102,25 @@ export async function unlink(
     update entities set used_bytes = used_bytes - ${removed.size}
     where id = ${entityId} and not exists (
       select 1 from repository_blobs where entity_id = ${entityId} and digest = ${digest})`)
+}
+
+/** Charges the entity for bytes that are kept in the database: a manifest that a client pushed. */
+export async function charge(
+  tx: Db,
+  entityId: number,
+  size: number,
+  defaultQuota: number,
+): Promise<void> {
+  const taken = await tx.query(sql`
+    update entities set used_bytes = used_bytes + ${size}
+    where id = ${entityId}
+      and used_bytes + reserved_bytes + ${size} <= coalesce(quota_bytes, ${defaultQuota})
+    returning 1`)
+  if (taken.length === 0) throw overQuota(await readLedger(tx, entityId, defaultQuota), size)
+}
+
+export async function credit(tx: Db, entityId: number, size: number): Promise<void> {
+  await tx.query(sql`update entities set used_bytes = used_bytes - ${size} where id = ${entityId}`)
 }
 
 export async function readLedger(db: Db, entityId: number, defaultQuota: number): Promise<Ledger> {

@@ -17,10 +17,12 @@ import {
   findReadableSif,
   lookUpImages,
   putSifManifest,
-  removeImage,
   selectImages,
 } from './images.ts'
 import type { ImageRow } from './images.ts'
+import { sifConfigType } from './manifest-document.ts'
+import { removeManifest } from './manifest-removal.ts'
+import { manifestsOfSif } from './manifests.ts'
 import type { Arch, Digest, ImageReference, RepositoryName, Tag } from './names.ts'
 import {
   countDownload,
@@ -36,12 +38,12 @@ import {
   listRepositories,
 } from './places.ts'
 import type { CollectionRow, EntityOwner, EntityRow, RepositoryRow } from './places.ts'
-import { link, lockEntity, readLedger, unlink } from './quota.ts'
+import { link, lockEntity, readLedger } from './quota.ts'
 import type { Ledger } from './quota.ts'
 import { searchPlaces } from './search.ts'
 import type { SearchQuery, SearchResult } from './search.ts'
 import { composeSifManifest } from './sif-manifest.ts'
-import { isTagged, removeTag, selectTags, setTagForArch } from './tags.ts'
+import { findFace, isTagged, removeTag, selectTags, setTagForArch } from './tags.ts'
 import type { TagRow } from './tags.ts'
 import { usageOf } from './usage.ts'
 import type { SpaceUsage } from './usage.ts'
@@ -104,6 +106,15 @@ export class Registry {
   ): Promise<RepositoryRow[]> {
     const { id } = await this.getCollection(actor, entity, collection)
     return await listRepositories(this.#database, id)
+  }
+
+  /** Whether a push to the space would be let in; the space need not be there yet. */
+  async mayPush(actor: Actor, entity: string): Promise<boolean> {
+    if (actor.kind !== 'account') return false
+    const existing = await findEntity(this.#database, entity, this.#defaultQuota)
+    const owner = existing ? undefined : await this.#ownerOf(this.#database, actor, entity)
+    const ownerId = existing ? existing.ownerId : (owner?.groupId ?? owner?.accountId ?? null)
+    return allows(actor, 'push', { entity, ownerId, private: false, readers: [] })
   }
 
   /** An entity appears with its owner's first push; administrators may open others. */
@@ -217,11 +228,30 @@ export class Registry {
     arch: Arch | undefined,
   ): Promise<ImageRow> {
     const [image, ...others] = await lookUpImages(this.#database, reference, arch)
-    if (image === undefined || !allows(actor, 'pull', image)) throw noSuchImage(reference)
+    if (image === undefined) throw await this.#explainMissing(actor, reference)
+    if (!allows(actor, 'pull', image)) throw noSuchImage(reference)
     if (others.length > 0) {
       throw new Failure('conflict', 'image', 'Several images have this identifier: use sha256.…')
     }
     return image
+  }
+
+  /**
+   * SingularityCE goes on with its OCI pull when it reads the media type of an OCI configuration in
+   * the text of an error that is not 404 (protocol.md 5.7).
+   */
+  async #explainMissing(actor: Actor, reference: ImageReference): Promise<Failure> {
+    const { path } = reference.repository
+    const repository = await findRepository(this.#database, path)
+    if (repository && allows(actor, 'pull', repository) && reference.kind === 'tag') {
+      if ((await findFace(this.#database, repository.id, reference.tag)) !== undefined) {
+        return invalid(
+          'image',
+          `unexpected media type error (got application/vnd.oci.image.config.v1+json, want ${sifConfigType}): ${path}:${reference.tag} is an OCI image, use docker:// with the registry's address`,
+        )
+      }
+    }
+    return noSuchImage(reference)
   }
 
   /** False when the bytes were lost on the disk: the next push of the image is to bring them. */
@@ -301,11 +331,11 @@ export class Registry {
       if (reference.kind === 'tag') {
         await removeTag(tx, repository.id, reference.tag, arch ?? image.arch)
       }
-      const gone =
-        reference.kind !== 'tag' || !(await isTagged(tx, repository.id, image.manifestDigest))
+      const gone = reference.kind !== 'tag' || !(await isTagged(tx, repository.id, image.digest))
       if (gone) {
-        await removeImage(tx, image)
-        await unlink(tx, place, image.digest)
+        for (const manifest of await manifestsOfSif(tx, repository.id, image.digest)) {
+          await removeManifest(tx, place, manifest)
+        }
       }
       const target =
         reference.kind === 'tag'
@@ -345,6 +375,7 @@ export class Registry {
     const repository = await this.getRepository(actor, name)
     requirePermission(actor, 'push', repository)
     await this.#database.transaction(async (tx) => {
+      await lockEntity(tx, repository.entityId)
       const [image] = await selectImages(tx, repository.id, { digest })
       if (image === undefined) {
         throw notFound('image', `There is no image with this hash in ${name.path}: push it first.`)
@@ -364,6 +395,7 @@ export class Registry {
     const repository = await this.getRepository(actor, name)
     requirePermission(actor, 'delete', repository)
     await this.#database.transaction(async (tx) => {
+      await lockEntity(tx, repository.entityId)
       const removed = await removeTag(tx, repository.id, tag, undefined)
       if (removed === 0) throw notFound('tag', `There is no tag "${tag}" in ${name.path}.`)
       await audit(tx, actor, { action: 'tag.delete', target: `${name.path}:${tag}` })
