@@ -4,11 +4,15 @@ import type { Express, RequestHandler } from 'express'
 import helmet from 'helmet'
 
 import { accountRoutes } from './accounts/routes.ts'
-import { collectionRoutes } from './api/collection-routes.ts'
-import { tokenRoutes } from './api/token-routes.ts'
-import { usageRoutes } from './api/usage-routes.ts'
+import { collectionOperations, collectionRoutes } from './api/collection-routes.ts'
+import { openApiRoutes } from './api/openapi.ts'
+import { tokenOperations, tokenRoutes } from './api/token-routes.ts'
+import { usageOperations, usageRoutes } from './api/usage-routes.ts'
 import type { Appliance } from './appliance.ts'
 import { discoveryRoutes } from './discovery/routes.ts'
+import { healthRoutes, reportRoutes } from './enterprise/report-routes.ts'
+import { enterpriseTokenRoutes } from './enterprise/token-routes.ts'
+import { userRoutes } from './enterprise/user-routes.ts'
 import { notFound } from './failure.ts'
 import { identify, signedInOnly } from './http/actor.ts'
 import { drainUnread } from './http/body.ts'
@@ -58,12 +62,23 @@ export function createApp(appliance: Appliance): Express {
   app.use(identify(tokens))
   app.use(discoveryRoutes(config, appliance.ready))
   app.use(accountRoutes(tokens, signingKey))
+  app.use(healthRoutes())
+  app.use(enterpriseTokenRoutes(appliance.tokenRegister, tokens))
+  app.use(userRoutes(appliance.roster, appliance.quotas))
   app.use(tokenRoutes(tokens, appliance.signIn))
   app.use(usageRoutes(registry, appliance.signIn))
+  app.use(
+    openApiRoutes(config.publicUrl, [
+      ...tokenOperations,
+      ...usageOperations,
+      ...collectionOperations,
+    ]),
+  )
   app.use(publicPages(config))
   // Everything below reads or writes the library.
   if (!config.access.anonymousPull) app.use(signedInOnly())
   app.use(collectionRoutes(appliance.collectionAccess, defaults))
+  app.use(reportRoutes(appliance.reports))
   app.use(libraryRoutes(registry, defaults))
   app.use(
     libraryTransferRoutes({

@@ -8,9 +8,11 @@ import { GroupSpaces } from './accounts/group-spaces.ts'
 import { RegistryTokens } from './accounts/registry-tokens.ts'
 import { revalidate } from './accounts/revalidation.ts'
 import type { RevalidationResult } from './accounts/revalidation.ts'
+import { Roster } from './accounts/roster.ts'
 import { SignIn } from './accounts/sign-in.ts'
 import { openSigningKey } from './accounts/signing-key.ts'
 import type { SigningKey } from './accounts/signing-key.ts'
+import { TokenRegister } from './accounts/token-register.ts'
 import { Tokens } from './accounts/tokens.ts'
 import { Capabilities } from './capability.ts'
 import type { Config } from './config.ts'
@@ -20,6 +22,8 @@ import { BlobUploads } from './content/blob-uploads.ts'
 import { CollectionAccess } from './content/collection-access.ts'
 import { HashThread } from './content/hash-thread.ts'
 import { Registry } from './content/registry.ts'
+import { LibraryReports } from './content/reports.ts'
+import { SpaceQuotas } from './content/space-quotas.ts'
 import { sweep } from './content/sweep.ts'
 import type { SweepResult } from './content/sweep.ts'
 import { Turns } from './content/turns.ts'
@@ -42,6 +46,10 @@ export interface Appliance {
   readonly artifacts: Artifacts
   readonly tokens: Tokens
   readonly registryTokens: RegistryTokens
+  readonly reports: LibraryReports
+  readonly quotas: SpaceQuotas
+  readonly tokenRegister: TokenRegister
+  readonly roster: Roster
   readonly signingKey: SigningKey
   readonly capabilities: Capabilities
   readonly signIn: SignIn
@@ -140,6 +148,10 @@ async function assemble(
     artifacts: new Artifacts(database, blobs, registry, { defaultQuotaBytes }),
     tokens,
     registryTokens: new RegistryTokens(signingKey, tokens, config.publicUrl),
+    reports: new LibraryReports(database),
+    quotas: new SpaceQuotas(database, defaultQuotaBytes),
+    tokenRegister: new TokenRegister(database),
+    roster: new Roster(database, rules.adminGroup),
     signingKey,
     capabilities: new Capabilities(Buffer.from(capabilityKey, 'hex')),
     groupSpaces,

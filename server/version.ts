@@ -8,7 +8,7 @@ const manifest = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf
 }
 
 /** Berth's own version. */
-const berthVersion: string = manifest.version
+export const berthVersion: string = manifest.version
 
 /**
  * What /version says. The enterprise plugin warns below 1.5.7 and speaks to 2.0.1 and newer

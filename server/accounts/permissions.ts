@@ -58,6 +58,15 @@ export function requireFullAccount(actor: Actor): AccountActor {
   )
 }
 
+export function requireAdministrator(actor: Actor): AccountActor {
+  const account = requireFullAccount(actor)
+  if (account.isAdmin) return account
+  throw denied(
+    'account',
+    `This is for administrators of the site, and you are signed in as ${account.name}.`,
+  )
+}
+
 export function viewerOf(actor: Actor): Viewer {
   return actor.kind === 'account'
     ? { principals: actor.principals, isAdmin: actor.isAdmin }

@@ -10,12 +10,13 @@ import { SignJWT } from 'jose'
 
 import { sql } from '../database.ts'
 import type { Database, Db } from '../database.ts'
-import { Failure, notFound } from '../failure.ts'
+import { denied, Failure, notFound } from '../failure.ts'
 import { newId } from '../identifiers.ts'
 import { findAccountById } from './accounts.ts'
 import type { AccountRow } from './accounts.ts'
-import type { AccountActor, TokenScope } from './actor.ts'
+import type { AccountActor, Actor, TokenScope } from './actor.ts'
 import { audit } from './audit.ts'
+import { requireAdministrator } from './permissions.ts'
 import type { SigningKey } from './signing-key.ts'
 
 export interface TokenRow {
@@ -73,33 +74,76 @@ export class Tokens {
     label: string,
     scope: TokenScope = 'all',
   ): Promise<IssuedToken> {
-    const { key, issuer, validDays, perAccount } = this.#options
+    const { validDays } = this.#options
+    return await this.#issue(account, account, { label, scope, seconds: validDays * 86_400 })
+  }
+
+  /**
+   * An administrator's token for somebody whom Berth has no password of, such as a robot: never for
+   * an administrator, and so neither for himself, since a token that begets such tokens could not
+   * be revoked. `seconds` is how long it lives, at most as long as any token.
+   */
+  async issueFor(
+    actor: Actor,
+    accountId: string,
+    options: { readonly label: string; readonly seconds: number },
+  ): Promise<IssuedToken> {
+    const admin = requireAdministrator(actor)
+    const account = await findAccountById(this.#database, accountId)
+    if (account === undefined) {
+      throw notFound('account', `There is no account with the ID ${accountId}.`)
+    }
+    if (account.isAdmin) {
+      throw denied(
+        'token',
+        `${account.name} is an administrator, who gets tokens with the password only: get_singularity_token.`,
+      )
+    }
+    if (account.disabledAt !== null || account.suspendedAt !== null) {
+      throw new Failure('conflict', 'account', `The account ${account.name} is not active.`)
+    }
+    const { label } = options
+    const seconds = Math.min(options.seconds, this.#options.validDays * 86_400)
+    const owner = { accountId, name: account.name }
+    return await this.#issue(admin, owner, { label, scope: 'all', seconds })
+  }
+
+  async #issue(
+    issuer: AccountActor,
+    owner: { readonly accountId: string; readonly name: string },
+    terms: { readonly label: string; readonly scope: TokenScope; readonly seconds: number },
+  ): Promise<IssuedToken> {
+    const { key, perAccount } = this.#options
+    const { label, scope } = terms
+    const { accountId } = owner
     const id = newId()
     const issuedAt = Math.floor(Date.now() / 1000)
-    const expiresAt = issuedAt + validDays * 86_400
-    const token = await new SignJWT({ username: account.name, scope })
+    const expiresAt = issuedAt + terms.seconds
+    const token = await new SignJWT({ username: owner.name, scope })
       .setProtectedHeader({ alg: 'RS256', kid: key.kid, typ: 'JWT' })
       .setJti(id)
-      .setSubject(account.accountId)
-      .setIssuer(issuer)
+      .setSubject(accountId)
+      .setIssuer(this.#options.issuer)
       .setIssuedAt(issuedAt)
       .setExpirationTime(expiresAt)
       .sign(key.privateKey)
     await this.#database.transaction(async (tx) => {
-      await tx.query(sql`select 1 from accounts where id = ${account.accountId} for update`)
-      const live = await this.#live(tx, account.accountId)
+      await tx.query(sql`select 1 from accounts where id = ${accountId} for update`)
+      const live = await this.#live(tx, accountId)
       if (live.length >= perAccount) {
+        const who = issuer.accountId === accountId ? 'You have' : `${owner.name} has`
         throw new Failure(
           'conflict',
           'token',
-          `You have ${live.length} live tokens, and ${perAccount} is the limit: revoke one that you do not use any more.`,
+          `${who} ${live.length} live tokens, and ${perAccount} is the limit: revoke one that is not used any more.`,
         )
       }
       await tx.query(sql`
         insert into tokens (id, account_id, hash, label, scope, issued_at, expires_at)
-        values (${id}, ${account.accountId}, ${hashOf(token)}, ${label.slice(0, maxLabel)}, ${scope},
+        values (${id}, ${accountId}, ${hashOf(token)}, ${label.slice(0, maxLabel)}, ${scope},
           to_timestamp(${issuedAt}), to_timestamp(${expiresAt}))`)
-      await audit(tx, account, { action: 'token.issue', target: id, details: { label, scope } })
+      const details = { label, scope, account: owner.name }
+      await audit(tx, issuer, { action: 'token.issue', target: id, details })
     })
     return { token, id, expiresAt: new Date(expiresAt * 1000) }
   }

@@ -8,6 +8,7 @@ import type { NameDefaults } from '../content/names.ts'
 import { actorOf } from '../http/actor.ts'
 import { jsonBody, parse, splat } from '../http/parse.ts'
 import { newRouter } from '../http/router.ts'
+import type { Operation } from './operation.ts'
 
 const names = z.array(z.string().min(1).max(255)).max(200)
 const access = z.strictObject({
@@ -16,6 +17,30 @@ const access = z.strictObject({
   accounts: names.default([]),
   groups: names.default([]),
 })
+const path = '/api/v1/collections/{path}/access'
+const parameters = { path: 'entity/collection; the slash may be written as %2F' }
+
+export const collectionOperations: readonly Operation[] = [
+  {
+    method: 'get',
+    path,
+    parameters,
+    summary: 'Who may see a collection',
+    credentials: ['token'],
+    reply: { status: 200, data: access },
+    problems: [400, 401, 403, 404],
+  },
+  {
+    method: 'put',
+    path,
+    parameters,
+    summary: 'Set who may see a collection',
+    credentials: ['token'],
+    body: access,
+    reply: { status: 200, data: access },
+    problems: [400, 401, 403, 404],
+  },
+]
 
 export function collectionRoutes(collections: CollectionAccess, defaults: NameDefaults): Router {
   const router = newRouter()

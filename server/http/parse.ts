@@ -15,6 +15,15 @@ export function jsonBody(limit = '100kb'): RequestHandler {
   }
 }
 
+/** HTML forms, which are what OAuth-like services take. */
+export function formBody(limit = '100kb'): RequestHandler {
+  const form = express.urlencoded({ extended: false, limit })
+  return (req, res, next) => {
+    admitBody(req, res)
+    form(req, res, next)
+  }
+}
+
 export function parse<Value>(schema: z.ZodType<Value>, value: unknown): Value {
   const parsed = schema.safeParse(value ?? {})
   if (parsed.success) return parsed.data
@@ -36,4 +45,13 @@ export function queryOf(req: Request, name: string): string | undefined {
   const value: unknown = req.query[name]
   if (value === undefined || typeof value === 'string') return value === '' ? undefined : value
   throw invalid('request', `"${name}" may be given once.`)
+}
+
+/** A query parameter that is true or false; undefined when it is not there. */
+export function flagOf(req: Request, name: string): boolean | undefined {
+  const text = queryOf(req, name)
+  if (text === undefined) return undefined
+  if (text === 'true') return true
+  if (text === 'false') return false
+  throw invalid('request', `"${name}" is true or false.`)
 }

@@ -21,7 +21,7 @@ import type { RepositoryRow } from '../content/places.ts'
 import type { Registry } from '../content/registry.ts'
 import { invalid } from '../failure.ts'
 import { actorOf } from '../http/actor.ts'
-import { jsonBody, parse, queryOf, splat } from '../http/parse.ts'
+import { flagOf, jsonBody, parse, queryOf, splat } from '../http/parse.ts'
 import { newRouter } from '../http/router.ts'
 import {
   archTagsJson,
@@ -250,12 +250,4 @@ export function libraryRoutes(registry: Registry, defaults: NameDefaults): Route
 function meaningful(description: string | null | undefined): string {
   const text = (description ?? '').replaceAll('\0', '')
   return text.toLowerCase() === 'no description' ? '' : text
-}
-
-function flagOf(req: Request, name: string): boolean | undefined {
-  const text = queryOf(req, name)
-  if (text === undefined) return undefined
-  if (text === 'true') return true
-  if (text === 'false') return false
-  throw invalid('request', `"${name}" is true or false.`)
 }

@@ -103,8 +103,10 @@ export async function finish(
   command: string,
   args: readonly string[],
   timeoutSeconds: number,
+  env: NodeJS.ProcessEnv = process.env,
 ): Promise<Outcome> {
   const child = spawn(command, args, {
+    env,
     stdio: ['ignore', 'pipe', 'pipe'],
     timeout: timeoutSeconds * 1000,
     killSignal: 'SIGKILL',

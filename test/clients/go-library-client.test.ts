@@ -1,33 +1,19 @@
 /** The library of SingularityCE 4.5 itself, compiled into the small program go-driver/main.go. */
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
-import { createHash } from 'node:crypto'
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { delimiter, join } from 'node:path'
+import { join } from 'node:path'
 import test from 'node:test'
 
-import { packageRoot } from '../../server/package-root.ts'
 import { libraryHash } from '../support/client.ts'
 import type { Client } from '../support/client.ts'
 import { startServer } from '../support/server.ts'
 import { makeSif } from '../support/sif.ts'
 import { finish } from './apptainer-root.ts'
 import type { Outcome } from './apptainer-root.ts'
+import { goProgram, withoutGo } from './go-program.ts'
 
-const sources = join(packageRoot, 'test/clients/go-driver')
-// The archive from go.dev is unpacked there, and PATH does not always know it.
-const PATH = [process.env['PATH'], '/usr/local/go/bin'].join(delimiter)
-const hasGo = spawnSync('go', ['version'], { env: { ...process.env, PATH } }).status === 0
-const skip = hasGo ? false : 'Go is not installed'
+const skip = withoutGo
 
 test(
   'push prints the receipt, and pull brings the same bytes, as a stream too',
@@ -160,7 +146,7 @@ function driverFor(t: test.TestContext, client: Client): Driver {
   const account = ['--url', url, '--token', credentials?.token ?? '']
   const driver: Driver = {
     run: async (command, ...args) =>
-      await finish(compiledDriver(), [command, ...account, ...args], 120),
+      await finish(goProgram('go-driver'), [command, ...account, ...args], 120),
     tryPush: async (image, reference, ...flags) => {
       writeFileSync(file, image)
       return await driver.run('push', ...flags, file, reference)
@@ -177,20 +163,4 @@ function driverFor(t: test.TestContext, client: Client): Driver {
     },
   }
   return driver
-}
-
-/** The program, compiled once for each state of its sources and kept outside the clone. */
-function compiledDriver(): string {
-  const hash = createHash('sha256')
-  for (const name of ['go.mod', 'go.sum', 'main.go']) hash.update(readFileSync(join(sources, name)))
-  const cache = join(process.env['BERTH_CACHE'] ?? '/var/cache/berth', 'go-driver')
-  const program = join(cache, hash.digest('hex').slice(0, 16))
-  if (existsSync(program)) return program
-  mkdirSync(cache, { recursive: true })
-  const unfinished = `${program}.${process.pid}`
-  const env = { ...process.env, PATH, CGO_ENABLED: '0' }
-  const built = spawnSync('go', ['build', '-o', unfinished, '.'], { cwd: sources, env })
-  assert.equal(built.status, 0, built.stderr.toString())
-  renameSync(unfinished, program)
-  return program
 }
