@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto'
 import type { FileHandle } from 'node:fs/promises'
 
-import type { Actor } from '../accounts/actor.ts'
+import type { AccountActor, Actor } from '../accounts/actor.ts'
 import { audit } from '../accounts/audit.ts'
 import { allows, requireAccount, requirePermission, viewerOf } from '../accounts/permissions.ts'
 import { sql } from '../database.ts'
@@ -14,26 +14,22 @@ import type { Database, Db } from '../database.ts'
 import { Failure, invalid, notFound } from '../failure.ts'
 import type { SifFacts } from '../sif/inspect.ts'
 import { inspectFile } from './adoption.ts'
-import { claimBlob, linkedAmong, linkedSize, unlinkUnneeded } from './blob-links.ts'
+import { claimBlob, linkedAmong, linkedSize, settleClaims, unlinkUnneeded } from './blob-links.ts'
 import type { BlobStore } from './blob-store.ts'
-import { insertSifFacts, putImage } from './images.ts'
+import { findSifFacts, insertSifFacts, putImage } from './images.ts'
 import { parseManifest, sifLayerOf } from './manifest-document.ts'
 import type { ManifestDocument } from './manifest-document.ts'
-import { removeManifest } from './manifest-removal.ts'
-import { findManifest, insertManifest, listReferrers } from './manifests.ts'
-import type { ManifestRow, ReferrerRow } from './manifests.ts'
+import { removeManifests } from './manifest-removal.ts'
+import { findManifest, insertManifest, listReferrers, lookUpManifest } from './manifests.ts'
+import type { ManifestReference, ManifestRow, ReferrerRow } from './manifests.ts'
 import { algorithmOf, parseDigest } from './names.ts'
 import type { Digest, RepositoryName, RepositoryPath, Tag } from './names.ts'
-import { countDownload, removeIfEmpty } from './places.ts'
+import { countDownload, removeIfEmpty, repeatIfRemoved } from './places.ts'
 import type { RepositoryRow } from './places.ts'
 import { charge, lockEntity } from './quota.ts'
 import type { Registry } from './registry.ts'
-import { findFace, listTagNames, removeTag, setWholeTag, tagsShowing } from './tags.ts'
-
-/** What follows the colon or the at-sign of a reference. */
-export type ManifestReference =
-  | { readonly kind: 'tag'; readonly tag: Tag }
-  | { readonly kind: 'digest'; readonly digest: Digest }
+import { composeSifManifest } from './sif-manifest.ts'
+import { listTagNames, removeTag, setWholeTag, tagsShowing } from './tags.ts'
 
 export interface PutResult {
   readonly digest: Digest
@@ -70,10 +66,10 @@ export class Artifacts {
     name: RepositoryName,
     reference: ManifestReference,
   ): Promise<ManifestRow> {
-    const repository = await this.#registry.getRepository(actor, name)
-    const manifest = await this.#findReferenced(this.#database, repository.id, reference)
-    if (manifest === undefined) throw noSuchManifest(name, reference)
-    return manifest
+    const found = await lookUpManifest(this.#database, name.path, reference, viewerOf(actor))
+    if (found !== undefined) return found
+    await this.#registry.getRepository(actor, name)
+    throw noSuchManifest(name, reference)
   }
 
   /** An index is not counted: who follows it counts with the manifest of his architecture. */
@@ -93,15 +89,33 @@ export class Artifacts {
     const account = requireAccount(actor)
     const document = parseManifest(bytes, contentType)
     const digest = digestOf(bytes, reference)
-    const repository = await this.#registry.ensureRepository(actor, name)
-    requirePermission(actor, 'push', repository)
+    await repeatIfRemoved(async () => {
+      const repository = await this.#registry.ensureRepository(actor, name)
+      requirePermission(actor, 'push', repository)
+      await this.#put(account, name, reference, repository, { document, digest, bytes })
+    })
+    return { digest, subject: document.subject }
+  }
+
+  async #put(
+    account: AccountActor,
+    name: RepositoryName,
+    reference: ManifestReference,
+    repository: RepositoryRow,
+    manifest: {
+      readonly document: ManifestDocument
+      readonly digest: Digest
+      readonly bytes: Buffer
+    },
+  ): Promise<void> {
+    const { document, digest, bytes } = manifest
     const sif = sifLayerOf(document)
-    const facts = sif && (await this.#factsOf(repository, sif.digest))
     const place = { entityId: repository.entityId, repositoryId: repository.id }
     try {
+      const facts = sif && (await this.#factsOf(repository, sif.digest))
       await this.#database.transaction(async (tx) => {
         await lockEntity(tx, place.entityId)
-        const config = await requireParts(tx, place.repositoryId, document)
+        const config = await requireParts(tx, place.repositoryId, document, facts)
         const blobs = document.isIndex ? [] : blobsOf(document, config)
         const isNew = await insertManifest(tx, place.repositoryId, {
           digest,
@@ -125,22 +139,19 @@ export class Artifacts {
           const image = { digest: sif.digest, manifestDigest: digest, createdBy }
           await putImage(tx, place.repositoryId, image)
         }
-        await tx.query(sql`
-          delete from blob_claims where repository_id = ${place.repositoryId}
-            and account_id = ${account.accountId} and digest = any(${blobs})`)
+        await settleClaims(tx, place.repositoryId, account.accountId, blobs, { isNew })
         if (reference.kind === 'tag') {
           const images = await imagesIn(tx, place.repositoryId, digest, document)
           const manifest = { digest, images, isIndex: document.isIndex }
           await setWholeTag(tx, place.repositoryId, reference.tag, manifest, account.accountId)
         }
         const target = printed(name, reference)
-        await audit(tx, actor, { action: 'manifest.push', target, details: { digest } })
+        await audit(tx, account, { action: 'manifest.push', target, details: { digest } })
       })
     } catch (error) {
       await this.#forgetIfEmpty(place)
       throw error
     }
-    return { digest, subject: document.subject }
   }
 
   /**
@@ -177,17 +188,19 @@ export class Artifacts {
     manifest: ManifestRow,
   ): Promise<void> {
     const { repositoryId, digest, composed } = manifest
-    if (!composed) return await removeManifest(tx, place, digest)
+    if (!composed) return await removeManifests(tx, place, [digest])
     const children = parseManifest(manifest.bytes, undefined).parts
     for (const tag of await tagsShowing(tx, repositoryId, digest)) {
       await removeTag(tx, repositoryId, tag, undefined)
     }
-    for (const child of children) {
-      const [tagged] = await tx.query(sql`
-        select 1 from tags
-        where repository_id = ${repositoryId} and manifest_digest = ${child.digest} limit 1`)
-      if (tagged === undefined) await removeManifest(tx, place, child.digest)
-    }
+    const untagged = await tx.query<{ digest: Digest }>(sql`
+      select m.digest from manifests m
+      where m.repository_id = ${repositoryId}
+        and m.digest = any(${children.map((child) => child.digest)})
+        and not exists (select 1 from tags t
+          where t.repository_id = m.repository_id and t.manifest_digest = m.digest)`)
+    const gone = untagged.map((child) => child.digest)
+    await removeManifests(tx, place, gone)
   }
 
   // Tags, repositories, referrers
@@ -228,24 +241,42 @@ export class Artifacts {
   /** A pusher who hears that a blob is there can rely on it until his manifest is. */
   async findBlob(actor: Actor, name: RepositoryName, digest: Digest): Promise<FoundBlob> {
     const repository = await this.#registry.getRepository(actor, name)
-    const found = await this.#find(repository.id, digest)
+    const accountId = allows(actor, 'push', repository)
+      ? requireAccount(actor).accountId
+      : undefined
+    const found = await (accountId === undefined
+      ? this.#find(this.#database, repository.id, digest)
+      : this.#database.transaction(async (tx) => {
+          // Without the lock a deletion that looked for claims before would take the blob after.
+          await lockEntity(tx, repository.entityId)
+          const found = await this.#find(tx, repository.id, digest)
+          if (found?.kind === 'file') await claimBlob(tx, repository.id, digest, accountId)
+          return found
+        }))
     if (found === undefined) throw noSuchBlob(name, digest)
-    if (actor.kind === 'account' && found.kind === 'file' && allows(actor, 'push', repository)) {
-      await claimBlob(this.#database, repository.id, digest, actor.accountId)
-    }
     return found
   }
 
   /** For a download; whoever began one before a deletion reads to the end. */
   async readBlob(actor: Actor, name: RepositoryName, digest: Digest): Promise<FoundBlob> {
     const repository = await this.#registry.getRepository(actor, name)
-    const found = await this.#find(repository.id, digest)
+    const found = await this.#find(this.#database, repository.id, digest)
     if (found === undefined) throw noSuchBlob(name, digest)
     return found
   }
 
-  async openBlob(digest: Digest, size: number): Promise<FileHandle> {
-    return await this.#blobs.openBlob(digest, size)
+  async openBlob(
+    actor: Actor,
+    name: RepositoryName,
+    digest: Digest,
+    size: number,
+  ): Promise<FileHandle> {
+    return await this.#blobs.openBlob(digest, size).catch(async (error: unknown) => {
+      // Deleted and swept since it was found: then it is not here, which is no fault of the store.
+      await this.readBlob(actor, name, digest)
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+      return await this.#blobs.openBlob(digest, size)
+    })
   }
 
   /** What a manifest of the repository needs cannot be deleted before that. */
@@ -274,34 +305,23 @@ export class Artifacts {
     await this.#forgetIfEmpty(place)
   }
 
-  async #find(repositoryId: number, digest: Digest): Promise<FoundBlob | undefined> {
-    const size = await linkedSize(this.#database, repositoryId, digest)
+  async #find(db: Db, repositoryId: number, digest: Digest): Promise<FoundBlob | undefined> {
+    const size = await linkedSize(db, repositoryId, digest)
     if (size !== undefined) return { kind: 'file', size }
-    const bytes = await findInlineConfig(this.#database, repositoryId, digest)
+    const bytes = await findInlineConfig(db, repositoryId, digest)
     return bytes && { kind: 'inline', bytes }
   }
 
-  async #findReferenced(
-    db: Db,
-    repositoryId: number,
-    reference: ManifestReference,
-  ): Promise<ManifestRow | undefined> {
-    const digest =
-      reference.kind === 'digest'
-        ? reference.digest
-        : await findFace(db, repositoryId, reference.tag)
-    return digest === undefined ? undefined : await findManifest(db, repositoryId, digest)
-  }
-
   /** Reads a SIF that came as a blob: what is no SIF must not be listed as one. */
-  async #factsOf(repository: RepositoryRow, digest: Digest): Promise<SifFacts | undefined> {
+  async #factsOf(repository: RepositoryRow, digest: Digest): Promise<SifFacts> {
     const size = await linkedSize(this.#database, repository.id, digest)
     if (size === undefined) throw unknownBlob(digest)
-    const [known] = await this.#database.query(
-      sql`select 1 from sif_facts where digest = ${digest}`,
-    )
-    if (known !== undefined) return undefined
-    const file = await this.#blobs.openBlob(digest, size)
+    const known = await findSifFacts(this.#database, digest)
+    if (known !== undefined) return known
+    const file = await this.#blobs.openBlob(digest, size).catch(async (error: unknown) => {
+      const found = await linkedSize(this.#database, repository.id, digest)
+      throw found === undefined ? unknownBlob(digest) : error
+    })
     try {
       return await inspectFile(file, size)
     } finally {
@@ -334,12 +354,14 @@ async function findInlineConfig(
 
 /**
  * Everything that a manifest names must be in the repository. Returns the configuration where no
- * blob holds it: that of a manifest which Berth composed, pushed again with another manifest.
+ * blob holds it: that of a manifest which Berth composed, pushed again with another manifest, or
+ * with the same one after it was deleted.
  */
 async function requireParts(
   tx: Db,
   repositoryId: number,
   document: ManifestDocument,
+  facts: SifFacts | undefined,
 ): Promise<Buffer | null> {
   if (document.isIndex) {
     const wanted = document.parts.map(({ digest }) => digest)
@@ -357,10 +379,23 @@ async function requireParts(
   const missing = wanted.find((digest) => !there.has(digest))
   if (missing === undefined) return null
   if (missing !== document.config?.digest) throw unknownBlob(missing)
-  const config = await findInlineConfig(tx, repositoryId, missing)
   const missingLayer = layers.find((digest) => !there.has(digest) && digest !== missing)
+  const config =
+    (await findInlineConfig(tx, repositoryId, missing)) ?? composedConfig(document, missing, facts)
   if (config === undefined || missingLayer !== undefined) throw unknownBlob(missingLayer ?? missing)
   return config
+}
+
+/** The configuration that Berth makes of the SIF, if it has this digest. */
+function composedConfig(
+  document: ManifestDocument,
+  digest: Digest,
+  facts: SifFacts | undefined,
+): Buffer | undefined {
+  const sif = sifLayerOf(document)
+  if (sif === undefined || facts === undefined) return undefined
+  const composed = composeSifManifest(sif.digest, sif.size, facts)
+  return composed.configDigest === digest ? composed.config : undefined
 }
 
 function blobsOf(document: ManifestDocument, inlineConfig: Buffer | null): Digest[] {

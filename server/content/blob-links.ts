@@ -49,7 +49,32 @@ export async function claimBlob(
   await db.query(sql`
     insert into blob_claims (repository_id, digest, account_id, until)
     values (${repositoryId}, ${digest}, ${accountId}, now() + make_interval(mins => ${claimMinutes}))
-    on conflict (repository_id, digest, account_id) do update set until = excluded.until`)
+    on conflict (repository_id, digest, account_id) do update set until = excluded.until,
+      told = case when blob_claims.until > now() then blob_claims.told + 1 else 1 end`)
+}
+
+/**
+ * The manifest that the account claimed these for has come. Where the account was told twice, the
+ * other push may be still to come: the claim stays for its hour. A manifest that was there already
+ * may come from somebody who only sets a tag and was told nothing of its blobs; then the claims are
+ * another push's.
+ */
+export async function settleClaims(
+  tx: Db,
+  repositoryId: number,
+  accountId: string,
+  blobs: readonly Digest[],
+  options: { readonly isNew: boolean },
+): Promise<void> {
+  await tx.query(sql`
+    with mine as (
+      select digest, told from blob_claims
+      where repository_id = ${repositoryId} and account_id = ${accountId}
+        and digest = any(${blobs}))
+    delete from blob_claims c using mine
+    where c.repository_id = ${repositoryId} and c.account_id = ${accountId}
+      and c.digest = mine.digest and mine.told = 1
+      and (${options.isNew} or (select count(*) from mine) = ${blobs.length})`)
 }
 
 /** Unlinks those that nothing needs any more; the entity gets their bytes back. */

@@ -25,7 +25,7 @@ import { receive } from './incoming.ts'
 import { digestOfHex, isSha256 } from './names.ts'
 import type { Digest, RepositoryName } from './names.ts'
 import { PartHashes } from './part-hashes.ts'
-import { removeIfEmpty } from './places.ts'
+import { removeIfEmpty, repeatIfRemoved } from './places.ts'
 import { link, lockEntity, release } from './quota.ts'
 import type { Registry } from './registry.ts'
 import { reservedNow, RunningReservation, stepBytes } from './running-reservation.ts'
@@ -74,19 +74,19 @@ export class BlobUploads {
   /** Returns the identifier of a new session. The repository appears with it. */
   async open(actor: Actor, name: RepositoryName): Promise<string> {
     const account = requireAccount(actor)
-    const repository = await this.#registry.ensureRepository(actor, name)
-    requirePermission(actor, 'push', repository)
-    const id = newUploadId()
-    await this.#database.transaction(async (tx) => {
-      await insertBlobUpload(tx, {
-        id,
-        entityId: repository.entityId,
-        repositoryId: repository.id,
-        accountId: account.accountId,
-        tokenId: account.tokenId ?? null,
+    return await repeatIfRemoved(async () => {
+      const repository = await this.#registry.ensureRepository(actor, name)
+      requirePermission(actor, 'push', repository)
+      const { id: repositoryId, entityId } = repository
+      const { accountId, tokenId = null } = account
+      const id = newUploadId()
+      await this.#database.transaction(async (tx) => {
+        // Whoever removes empty names holds this lock, and would take the session along.
+        await lockEntity(tx, entityId)
+        await insertBlobUpload(tx, { id, entityId, repositoryId, accountId, tokenId })
       })
+      return id
     })
-    return id
   }
 
   /** Links a blob of another repository that the caller may read; false when there is none such. */
@@ -183,7 +183,7 @@ export class BlobUploads {
     let ended = 0
     for (const upload of await listExpiredBlobUploads(this.#database, this.#options.expireHours)) {
       if (this.#turns.isBusy(upload.id)) continue
-      await this.#end(upload)
+      await this.#turns.alone(upload.id, async () => await this.#end(upload))
       ended += 1
     }
     return ended
@@ -291,7 +291,9 @@ export class BlobUploads {
     await this.#database.transaction(async (tx) => {
       await lockEntity(tx, upload.entityId)
       const reserved = await reservedNow(tx, upload.id)
-      if (await deleteUpload(tx, upload.id)) await release(tx, upload.entityId, reserved)
+      if (reserved !== undefined && (await deleteUpload(tx, upload.id))) {
+        await release(tx, upload.entityId, reserved)
+      }
       await removeIfEmpty(tx, upload.repositoryId)
     })
     this.#hashes.forget(upload.id)

@@ -175,22 +175,23 @@ export interface BlobRow {
   readonly facts: SifFacts
 }
 
+interface FactsRow {
+  readonly arch: string | null
+  readonly uuid: string | null
+  readonly signed: boolean
+  readonly fingerprints: string[]
+  readonly encrypted: boolean
+  readonly definition: string | null
+  readonly labels: Record<string, string>
+}
+
 /** A stored SIF that the viewer may read in some repository: it need not be sent again. */
 export async function findReadableSif(
   tx: Db,
   digest: Digest,
   viewer: Viewer,
 ): Promise<BlobRow | undefined> {
-  const [row] = await tx.query<{
-    size: number
-    arch: string | null
-    uuid: string | null
-    signed: boolean
-    fingerprints: string[]
-    encrypted: boolean
-    definition: string | null
-    labels: Record<string, string>
-  }>(sql`
+  const [row] = await tx.query<FactsRow & { readonly size: number }>(sql`
     select b.size, f.arch, f.uuid, f.signed, f.fingerprints, f.encrypted, f.definition, f.labels
     from blobs b join sif_facts f on f.digest = b.digest
     where b.digest = ${digest} and exists (
@@ -200,16 +201,24 @@ export async function findReadableSif(
         and readable_by(c.private, c."ownerId", c.readers, ${viewer.principals}, ${viewer.isAdmin}))
     for update of b`)
   if (row === undefined) return undefined
+  return { digest, size: row.size, facts: factsOf(row) }
+}
+
+/** What the bytes of a stored SIF say; undefined for a blob that nobody has read as one. */
+export async function findSifFacts(db: Db, digest: Digest): Promise<SifFacts | undefined> {
+  const [row] = await db.query<FactsRow>(sql`
+    select arch, uuid, signed, fingerprints, encrypted, definition, labels
+    from sif_facts where digest = ${digest}`)
+  return row && factsOf(row)
+}
+
+function factsOf(row: FactsRow): SifFacts {
   return {
-    digest,
-    size: row.size,
-    facts: {
-      ...row,
-      arch: row.arch ?? undefined,
-      uuid: row.uuid ?? undefined,
-      definition: row.definition ?? undefined,
-      oci: undefined,
-    },
+    ...row,
+    arch: row.arch ?? undefined,
+    uuid: row.uuid ?? undefined,
+    definition: row.definition ?? undefined,
+    oci: undefined,
   }
 }
 

@@ -1,7 +1,8 @@
 /** Manifests of repositories: rows and SQL. Their bytes are kept as they came; the digest is of these. */
+import type { Viewer } from '../accounts/permissions.ts'
 import { sql } from '../database.ts'
 import type { Db } from '../database.ts'
-import type { Digest } from './names.ts'
+import type { Digest, RepositoryPath, Tag } from './names.ts'
 
 export interface ManifestRow {
   readonly repositoryId: number
@@ -31,7 +32,10 @@ export interface NewManifest {
   readonly createdBy: string
 }
 
-/** Returns false when the same manifest was there already. */
+/**
+ * Returns false when the same manifest was there already. An index that Berth composed and a client
+ * pushes is the client's from then on: it stays when no tag shows it any more, and is charged.
+ */
 export async function insertManifest(
   tx: Db,
   repositoryId: number,
@@ -44,7 +48,10 @@ export async function insertManifest(
       ${manifest.configDigest}, ${manifest.config}, ${manifest.sifDigest}, ${manifest.artifactType},
       ${manifest.subject}, ${JSON.stringify(manifest.annotations)}, ${manifest.composed},
       ${manifest.chargedBytes}, ${manifest.createdBy})
-    on conflict (repository_id, digest) do nothing returning 1`)
+    on conflict (repository_id, digest) do update
+    set composed = false, charged_bytes = excluded.charged_bytes, created_by = excluded.created_by
+    where manifests.composed and not excluded.composed
+    returning 1`)
   if (made.length === 0) return false
   await tx.query(sql`
     insert into manifest_blobs (repository_id, manifest_digest, blob_digest)
@@ -63,6 +70,42 @@ export async function findManifest(
     select repository_id as "repositoryId", digest, media_type as "mediaType", bytes,
       sif_digest as "sifDigest", composed, config_digest is null as "isIndex"
     from manifests where repository_id = ${repositoryId} and digest = ${digest}`)
+  return row
+}
+
+/** What follows the colon or the at-sign of a reference. */
+export type ManifestReference =
+  | { readonly kind: 'tag'; readonly tag: Tag }
+  | { readonly kind: 'digest'; readonly digest: Digest }
+
+/**
+ * What a reference shows to somebody who reads; undefined when there is no such thing, or he may
+ * not see it. One statement, so that a tag which moves meanwhile shows the one or the other: the
+ * index of a tag with several architectures goes in the moment in which the tag gets another.
+ */
+export async function lookUpManifest(
+  db: Db,
+  path: RepositoryPath,
+  reference: ManifestReference,
+  viewer: Viewer,
+): Promise<ManifestRow | undefined> {
+  const [row] = await (reference.kind === 'digest'
+    ? db.query<ManifestRow>(sql`
+        select m.repository_id as "repositoryId", m.digest, m.media_type as "mediaType", m.bytes,
+          m.sif_digest as "sifDigest", m.composed, m.config_digest is null as "isIndex"
+        from repositories r join collection_details c on c.id = r.collection_id
+          join manifests m on m.repository_id = r.id and m.digest = ${reference.digest}
+        where r.path = ${path}
+          and readable_by(c.private, c."ownerId", c.readers, ${viewer.principals}, ${viewer.isAdmin})`)
+    : db.query<ManifestRow>(sql`
+        select m.repository_id as "repositoryId", m.digest, m.media_type as "mediaType", m.bytes,
+          m.sif_digest as "sifDigest", m.composed, m.config_digest is null as "isIndex"
+        from repositories r join collection_details c on c.id = r.collection_id
+          join tags t on t.repository_id = r.id and t.name = ${reference.tag}
+          join manifests m on m.repository_id = r.id and m.digest = t.manifest_digest
+        where r.path = ${path}
+          and readable_by(c.private, c."ownerId", c.readers, ${viewer.principals}, ${viewer.isAdmin})
+        order by t.arch limit 1`))
   return row
 }
 

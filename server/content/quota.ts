@@ -62,6 +62,14 @@ export async function link(
   const { entityId, repositoryId } = place
   const { digest, size } = blob
   await lockEntity(tx, entityId)
+  // Before the reference to it, which takes a weaker lock: two that made theirs stronger afterwards
+  // would wait for each other as soon as the sweep waits between them.
+  const [kept] = await tx.query(
+    sql`update blobs set condemned_at = null where digest = ${digest} returning 1`,
+  )
+  if (kept === undefined) {
+    throw new Failure('conflict', 'blob', 'The bytes were removed at this moment: push them again.')
+  }
   const [charged] = await tx.query(
     sql`select 1 from repository_blobs where entity_id = ${entityId} and digest = ${digest} limit 1`,
   )
@@ -79,7 +87,6 @@ export async function link(
     insert into repository_blobs (repository_id, entity_id, digest)
     values (${repositoryId}, ${entityId}, ${digest})
     on conflict do nothing`)
-  await tx.query(sql`update blobs set condemned_at = null where digest = ${digest}`)
 }
 
 /** Ends the right to serve a blob; the bytes are given back when no repository of the entity has it. */

@@ -21,7 +21,7 @@ import {
 } from './images.ts'
 import type { ImageRow } from './images.ts'
 import { sifConfigType } from './manifest-document.ts'
-import { removeManifest } from './manifest-removal.ts'
+import { removeManifests } from './manifest-removal.ts'
 import { manifestsOfSif } from './manifests.ts'
 import type { Arch, Digest, ImageReference, RepositoryName, Tag } from './names.ts'
 import {
@@ -36,6 +36,7 @@ import {
   listCollections,
   listEntities,
   listRepositories,
+  repeatIfRemoved,
 } from './places.ts'
 import type { CollectionRow, EntityOwner, EntityRow, RepositoryRow } from './places.ts'
 import { link, lockEntity, readLedger } from './quota.ts'
@@ -120,8 +121,8 @@ export class Registry {
   /** An entity appears with its owner's first push; administrators may open others. */
   async ensureEntity(actor: Actor, name: string): Promise<EntityRow> {
     const account = requireAccount(actor)
-    await this.#make(async (tx) => {
-      await this.#ensureEntity(tx, account, name)
+    await repeatIfRemoved(async () => {
+      await this.#database.transaction(async (tx) => await this.#ensureEntity(tx, account, name))
     })
     return await this.getEntity(name)
   }
@@ -133,8 +134,10 @@ export class Registry {
     options: { private?: boolean } = {},
   ): Promise<CollectionRow> {
     const account = requireAccount(actor)
-    await this.#make(async (tx) => {
-      await this.#ensureCollection(tx, account, entity, name, options)
+    await repeatIfRemoved(async () => {
+      await this.#database.transaction(async (tx) => {
+        await this.#ensureCollection(tx, account, entity, name, options)
+      })
     })
     return await this.getCollection(actor, entity, name)
   }
@@ -145,22 +148,16 @@ export class Registry {
     options: { description?: string } = {},
   ): Promise<RepositoryRow> {
     const account = requireAccount(actor)
-    await this.#make(async (tx) => {
-      await this.#ensureCollection(tx, account, name.entity, name.collection, {})
-      const made = await insertRepository(tx, name, {
-        description: options.description ?? '',
-        createdBy: account.accountId,
+    return await repeatIfRemoved(async () => {
+      await this.#database.transaction(async (tx) => {
+        await this.#ensureCollection(tx, account, name.entity, name.collection, {})
+        const made = await insertRepository(tx, name, {
+          description: options.description ?? '',
+          createdBy: account.accountId,
+        })
+        if (made) await audit(tx, actor, { action: 'repository.create', target: name.path })
       })
-      if (made) await audit(tx, actor, { action: 'repository.create', target: name.path })
-    })
-    return await this.getRepository(actor, name)
-  }
-
-  /** A broken push next door may be removing the very names that this one needs: then once more. */
-  async #make(work: (tx: Db) => Promise<void>): Promise<void> {
-    await this.#database.transaction(work).catch(async (error: unknown) => {
-      if (!(error instanceof Failure) || error.kind !== 'conflict') throw error
-      await this.#database.transaction(work)
+      return await this.getRepository(actor, name)
     })
   }
 
@@ -244,7 +241,10 @@ export class Registry {
     const { path } = reference.repository
     const repository = await findRepository(this.#database, path)
     if (repository && allows(actor, 'pull', repository) && reference.kind === 'tag') {
-      if ((await findFace(this.#database, repository.id, reference.tag)) !== undefined) {
+      const images = await selectTags(this.#database, repository.id, { name: reference.tag })
+      const face = await findFace(this.#database, repository.id, reference.tag)
+      // With images of other architectures it is theirs, and this one is simply not there.
+      if (face !== undefined && images.length === 0) {
         return invalid(
           'image',
           `unexpected media type error (got application/vnd.oci.image.config.v1+json, want ${sifConfigType}): ${path}:${reference.tag} is an OCI image, use docker:// with the registry's address`,
@@ -275,13 +275,16 @@ export class Registry {
     description: string,
   ): Promise<{ readonly image: ImageRow | undefined; readonly repository: RepositoryRow }> {
     const account = requireAccount(actor)
-    const repository = await this.ensureRepository(actor, name)
-    try {
-      await this.#announce(account, repository, digest, description)
-    } catch (error) {
-      await forgetPush(this.#database, repository, digest)
-      throw error
-    }
+    const repository = await repeatIfRemoved(async () => {
+      const repository = await this.ensureRepository(actor, name)
+      try {
+        await this.#announce(account, repository, digest, description)
+      } catch (error) {
+        await forgetPush(this.#database, repository, digest)
+        throw error
+      }
+      return repository
+    })
     const [image] = await selectImages(this.#database, repository.id, { digest })
     return { image, repository }
   }
@@ -333,9 +336,7 @@ export class Registry {
       }
       const gone = reference.kind !== 'tag' || !(await isTagged(tx, repository.id, image.digest))
       if (gone) {
-        for (const manifest of await manifestsOfSif(tx, repository.id, image.digest)) {
-          await removeManifest(tx, place, manifest)
-        }
+        await removeManifests(tx, place, await manifestsOfSif(tx, repository.id, image.digest))
       }
       const target =
         reference.kind === 'tag'
@@ -413,7 +414,7 @@ export class Registry {
   }
 
   /** Counts a download of the image; the bytes come from `openBlob`. */
-  async countDownload(image: ImageRow): Promise<void> {
+  async countDownload(image: { readonly repositoryId: number }): Promise<void> {
     await countDownload(this.#database, image.repositoryId)
   }
 

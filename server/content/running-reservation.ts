@@ -1,7 +1,7 @@
 /** What an upload of unknown length holds of its entity's quota while its bytes arrive. */
 import { sql } from '../database.ts'
 import type { Database, Db } from '../database.ts'
-import { Failure } from '../failure.ts'
+import { Failure, notFound } from '../failure.ts'
 import { setReceived, setReserved } from './blob-upload-rows.ts'
 import type { BlobUploadRow } from './blob-upload-rows.ts'
 import { lockEntity, release, reserve } from './quota.ts'
@@ -32,7 +32,9 @@ export class RunningReservation {
     await this.#database.transaction(async (tx) => {
       const { id, entityId } = this.#upload
       await lockEntity(tx, entityId)
-      await reserve(tx, entityId, bytes - this.#reserved, this.#defaultQuota)
+      const reserved = await reservedNow(tx, id)
+      if (reserved === undefined) throw ended()
+      await reserve(tx, entityId, bytes - reserved, this.#defaultQuota)
       await setReserved(tx, id, bytes)
     })
     this.#reserved = bytes
@@ -51,7 +53,9 @@ export class RunningReservation {
     await this.#database.transaction(async (tx) => {
       const { id, entityId } = this.#upload
       await lockEntity(tx, entityId)
-      await release(tx, entityId, this.#reserved - bytes)
+      const reserved = await reservedNow(tx, id)
+      if (reserved === undefined) throw ended()
+      await release(tx, entityId, reserved - bytes)
       await setReserved(tx, id, bytes)
       await setReceived(tx, id, bytes)
     })
@@ -59,10 +63,15 @@ export class RunningReservation {
   }
 }
 
-/** What the row says at this moment, under its lock. */
-export async function reservedNow(tx: Db, uploadId: string): Promise<number> {
+/** What the row says at this moment, under its lock; undefined when the upload has ended. */
+export async function reservedNow(tx: Db, uploadId: string): Promise<number | undefined> {
   const [row] = await tx.query<{ reserved: number }>(
     sql`select reserved_bytes as "reserved" from uploads where id = ${uploadId} for update`,
   )
-  return row?.reserved ?? 0
+  return row?.reserved
+}
+
+/** Whoever ended it has given its bytes back. */
+function ended(): Failure {
+  return notFound('upload', 'The upload has ended (expired or cancelled): begin another.')
 }

@@ -103,8 +103,15 @@ export async function removeTag(
   return removed.length
 }
 
-/** Takes a manifest out of all tags, and those that showed it among others get another face. */
+/**
+ * Takes a manifest out of all tags. Those that had it as their face go whole, and those that showed
+ * it among others get another face.
+ */
 export async function untagManifest(tx: Db, repositoryId: number, digest: Digest): Promise<void> {
+  await tx.query(sql`
+    delete from tags t using tags face
+    where face.repository_id = ${repositoryId} and face.manifest_digest = ${digest}
+      and face.arch = '' and t.repository_id = face.repository_id and t.name = face.name`)
   const rows = await tx.query<{ name: Tag; arch: string }>(sql`
     delete from tags where repository_id = ${repositoryId} and manifest_digest = ${digest}
     returning name, arch`)

@@ -47,6 +47,8 @@ create table blob_claims (
   digest text not null,
   account_id text not null references accounts on delete cascade,
   until timestamptz not null,
+  -- How often: several pushes of one account may be under way, and none can be told from the others.
+  told integer not null default 1,
   primary key (repository_id, digest, account_id)
 );
 

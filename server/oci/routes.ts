@@ -7,10 +7,10 @@ import type { Request, Response, Router } from 'express'
 
 import type { RegistryTokens } from '../accounts/registry-tokens.ts'
 import type { Tokens } from '../accounts/tokens.ts'
-import type { Artifacts, ManifestReference } from '../content/artifacts.ts'
+import type { Artifacts } from '../content/artifacts.ts'
 import type { BlobUploads } from '../content/blob-uploads.ts'
 import { maxManifestBytes } from '../content/manifest-document.ts'
-import type { ReferrerRow } from '../content/manifests.ts'
+import type { ManifestReference, ReferrerRow } from '../content/manifests.ts'
 import { parseDigest, parseOciRepository, parseTag } from '../content/names.ts'
 import type { NameDefaults, RepositoryName } from '../content/names.ts'
 import { Failure, notFound, unauthenticated } from '../failure.ts'
@@ -153,7 +153,7 @@ export function ociRoutes(parts: OciRouteParts): Router {
       res.end(req.method === 'HEAD' ? undefined : blob.bytes)
       return
     }
-    const file = await artifacts.openBlob(digest, blob.size)
+    const file = await artifacts.openBlob(actor, name, digest, blob.size)
     await sendBlob(req, res, file, { size: blob.size, etag: digest, headers })
   })
 
