@@ -24,7 +24,7 @@ import { findManifest, insertManifest, listReferrers } from './manifests.ts'
 import type { ManifestRow, ReferrerRow } from './manifests.ts'
 import { algorithmOf, parseDigest } from './names.ts'
 import type { Digest, RepositoryName, RepositoryPath, Tag } from './names.ts'
-import { countDownload, removeIfEmpty } from './places.ts'
+import { countDownload, findRepository, removeIfEmpty } from './places.ts'
 import type { RepositoryRow } from './places.ts'
 import { charge, lockEntity } from './quota.ts'
 import type { Registry } from './registry.ts'
@@ -34,6 +34,13 @@ import { findFace, listTagNames, removeTag, setWholeTag, tagsShowing } from './t
 export type ManifestReference =
   | { readonly kind: 'tag'; readonly tag: Tag }
   | { readonly kind: 'digest'; readonly digest: Digest }
+
+export interface PushedManifest {
+  readonly bytes: Buffer
+  readonly contentType: string | undefined
+  /** For a reference by digest, besides it. */
+  readonly tags: readonly Tag[]
+}
 
 export interface PutResult {
   readonly digest: Digest
@@ -82,13 +89,15 @@ export class Artifacts {
     await countDownload(this.#database, manifest.repositoryId)
   }
 
-  /** `contentType` is the request's. The repository appears with its first manifest or upload. */
+  /**
+   * `contentType` is the request's; a manifest that is pushed by its digest may get tags with it.
+   * The repository appears with its first manifest or upload.
+   */
   async putManifest(
     actor: Actor,
     name: RepositoryName,
     reference: ManifestReference,
-    bytes: Buffer,
-    contentType: string | undefined,
+    { bytes, contentType, tags }: PushedManifest,
   ): Promise<PutResult> {
     const account = requireAccount(actor)
     const document = parseManifest(bytes, contentType)
@@ -128,13 +137,17 @@ export class Artifacts {
         await tx.query(sql`
           delete from blob_claims where repository_id = ${place.repositoryId}
             and account_id = ${account.accountId} and digest = any(${blobs})`)
-        if (reference.kind === 'tag') {
+        const names = reference.kind === 'tag' ? [reference.tag] : tags
+        if (names.length > 0) {
           const images = await imagesIn(tx, place.repositoryId, digest, document)
           const manifest = { digest, images, isIndex: document.isIndex }
-          await setWholeTag(tx, place.repositoryId, reference.tag, manifest, account.accountId)
+          for (const tag of names) {
+            await setWholeTag(tx, place.repositoryId, tag, manifest, account.accountId)
+          }
         }
         const target = printed(name, reference)
-        await audit(tx, actor, { action: 'manifest.push', target, details: { digest } })
+        const details = { digest, ...(tags.length === 0 ? {} : { tags }) }
+        await audit(tx, actor, { action: 'manifest.push', target, details })
       })
     } catch (error) {
       await this.#forgetIfEmpty(place)
@@ -218,8 +231,13 @@ export class Artifacts {
     return rows.map(({ path }) => path)
   }
 
+  /** None in a repository that is not there (yet): the specification knows no 404 here. */
   async listReferrers(actor: Actor, name: RepositoryName, subject: Digest): Promise<ReferrerRow[]> {
-    const repository = await this.#registry.getRepository(actor, name)
+    const repository = await findRepository(this.#database, name.path)
+    if (repository === undefined || !allows(actor, 'pull', repository)) {
+      if (actor.kind === 'account') return []
+      throw notFound('repository', `There is no container "${name.path}".`)
+    }
     return await listReferrers(this.#database, repository.id, subject)
   }
 
