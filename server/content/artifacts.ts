@@ -24,12 +24,19 @@ import { findManifest, insertManifest, listReferrers, lookUpManifest } from './m
 import type { ManifestReference, ManifestRow, ReferrerRow } from './manifests.ts'
 import { algorithmOf, parseDigest } from './names.ts'
 import type { Digest, RepositoryName, RepositoryPath, Tag } from './names.ts'
-import { countDownload, removeIfEmpty, repeatIfRemoved } from './places.ts'
+import { countDownload, findRepository, removeIfEmpty, repeatIfRemoved } from './places.ts'
 import type { RepositoryRow } from './places.ts'
 import { charge, lockEntity } from './quota.ts'
 import type { Registry } from './registry.ts'
 import { composeSifManifest } from './sif-manifest.ts'
 import { listTagNames, removeTag, setWholeTag, tagsShowing } from './tags.ts'
+
+export interface PushedManifest {
+  readonly bytes: Buffer
+  readonly contentType: string | undefined
+  /** For a reference by digest, besides it. */
+  readonly tags: readonly Tag[]
+}
 
 export interface PutResult {
   readonly digest: Digest
@@ -78,13 +85,15 @@ export class Artifacts {
     await countDownload(this.#database, manifest.repositoryId)
   }
 
-  /** `contentType` is the request's. The repository appears with its first manifest or upload. */
+  /**
+   * `contentType` is the request's; a manifest that is pushed by its digest may get tags with it.
+   * The repository appears with its first manifest or upload.
+   */
   async putManifest(
     actor: Actor,
     name: RepositoryName,
     reference: ManifestReference,
-    bytes: Buffer,
-    contentType: string | undefined,
+    { bytes, contentType, tags }: PushedManifest,
   ): Promise<PutResult> {
     const account = requireAccount(actor)
     const document = parseManifest(bytes, contentType)
@@ -92,7 +101,7 @@ export class Artifacts {
     await repeatIfRemoved(async () => {
       const repository = await this.#registry.ensureRepository(actor, name)
       requirePermission(actor, 'push', repository)
-      await this.#put(account, name, reference, repository, { document, digest, bytes })
+      await this.#put(account, name, reference, repository, { document, digest, bytes, tags })
     })
     return { digest, subject: document.subject }
   }
@@ -106,9 +115,10 @@ export class Artifacts {
       readonly document: ManifestDocument
       readonly digest: Digest
       readonly bytes: Buffer
+      readonly tags: readonly Tag[]
     },
   ): Promise<void> {
-    const { document, digest, bytes } = manifest
+    const { document, digest, bytes, tags } = manifest
     const sif = sifLayerOf(document)
     const place = { entityId: repository.entityId, repositoryId: repository.id }
     try {
@@ -140,13 +150,17 @@ export class Artifacts {
           await putImage(tx, place.repositoryId, image)
         }
         await settleClaims(tx, place.repositoryId, account.accountId, blobs, { isNew })
-        if (reference.kind === 'tag') {
+        const names = reference.kind === 'tag' ? [reference.tag] : tags
+        if (names.length > 0) {
           const images = await imagesIn(tx, place.repositoryId, digest, document)
           const manifest = { digest, images, isIndex: document.isIndex }
-          await setWholeTag(tx, place.repositoryId, reference.tag, manifest, account.accountId)
+          for (const tag of names) {
+            await setWholeTag(tx, place.repositoryId, tag, manifest, account.accountId)
+          }
         }
         const target = printed(name, reference)
-        await audit(tx, account, { action: 'manifest.push', target, details: { digest } })
+        const details = { digest, ...(tags.length === 0 ? {} : { tags }) }
+        await audit(tx, account, { action: 'manifest.push', target, details })
       })
     } catch (error) {
       await this.#forgetIfEmpty(place)
@@ -231,8 +245,13 @@ export class Artifacts {
     return rows.map(({ path }) => path)
   }
 
+  /** None in a repository that is not there (yet): the specification knows no 404 here. */
   async listReferrers(actor: Actor, name: RepositoryName, subject: Digest): Promise<ReferrerRow[]> {
-    const repository = await this.#registry.getRepository(actor, name)
+    const repository = await findRepository(this.#database, name.path)
+    if (repository === undefined || !allows(actor, 'pull', repository)) {
+      if (actor.kind === 'account') return []
+      throw notFound('repository', `There is no container "${name.path}".`)
+    }
     return await listReferrers(this.#database, repository.id, subject)
   }
 

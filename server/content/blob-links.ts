@@ -3,6 +3,7 @@
  * repository needs it, and for an hour after somebody who pushes was told that it is there: nobody
  * takes it away between the blob and the manifest of a push.
  */
+import type { Viewer } from '../accounts/permissions.ts'
 import { sql } from '../database.ts'
 import type { Db } from '../database.ts'
 import type { Digest } from './names.ts'
@@ -25,6 +26,22 @@ export async function linkedSize(
     select b.size from repository_blobs l join blobs b on b.digest = l.digest
     where l.repository_id = ${repositoryId} and l.digest = ${digest}`)
   return row?.size
+}
+
+/** A repository that serves the blob, of those that the viewer may read. */
+export async function findReadableLink(
+  db: Db,
+  digest: Digest,
+  viewer: Viewer,
+): Promise<number | undefined> {
+  const [row] = await db.query<{ repositoryId: number }>(sql`
+    select l.repository_id as "repositoryId"
+    from repository_blobs l join repositories r on r.id = l.repository_id
+      join collection_details c on c.id = r.collection_id
+    where l.digest = ${digest}
+      and readable_by(c.private, c."ownerId", c.readers, ${viewer.principals}, ${viewer.isAdmin})
+    limit 1`)
+  return row?.repositoryId
 }
 
 /** Of these, the ones that the repository serves. */

@@ -8,11 +8,11 @@ import type { FileHandle } from 'node:fs/promises'
 
 import type { Actor } from '../accounts/actor.ts'
 import { audit } from '../accounts/audit.ts'
-import { allows, requireAccount, requirePermission } from '../accounts/permissions.ts'
+import { requireAccount, requirePermission, viewerOf } from '../accounts/permissions.ts'
 import type { Database } from '../database.ts'
 import { Failure, invalid, notFound } from '../failure.ts'
 import { newUploadId } from '../identifiers.ts'
-import { claimBlob, linkedSize } from './blob-links.ts'
+import { claimBlob, findReadableLink, linkedSize } from './blob-links.ts'
 import type { Place } from './blob-links.ts'
 import { lockDigest } from './blob-lock.ts'
 import type { BlobStore } from './blob-store.ts'
@@ -89,26 +89,37 @@ export class BlobUploads {
     })
   }
 
-  /** Links a blob of another repository that the caller may read; false when there is none such. */
+  /**
+   * Links a blob of another repository; false when there is none such. `reader` is the caller as far
+   * as his credential lets him read there; without `from` any repository will do that he may read.
+   */
   async mount(
     actor: Actor,
     name: RepositoryName,
     digest: Digest,
-    from: RepositoryName,
+    { from, reader }: { readonly from: RepositoryName | undefined; readonly reader: Actor },
   ): Promise<boolean> {
-    const source = await this.#registry.getRepository(actor, from).catch((error: unknown) => {
-      if (error instanceof Failure && error.kind === 'not-found') return undefined
-      throw error
-    })
-    if (source === undefined || !allows(actor, 'pull', source)) return false
+    const sourceId = from
+      ? await this.#readableRepository(reader, from)
+      : await findReadableLink(this.#database, digest, viewerOf(reader))
+    if (sourceId === undefined) return false
     const target = await this.#registry.ensureRepository(actor, name)
     requirePermission(actor, 'push', target)
     const place = { entityId: target.entityId, repositoryId: target.id }
-    return await this.#linkFrom(actor, name, source.id, place, digest).catch((error: unknown) => {
+    return await this.#linkFrom(actor, name, sourceId, place, digest).catch((error: unknown) => {
       // The blob went away at this moment: the client uploads it.
       if (error instanceof Failure && error.kind === 'conflict') return false
       throw error
     })
+  }
+
+  async #readableRepository(reader: Actor, name: RepositoryName): Promise<number | undefined> {
+    try {
+      return (await this.#registry.getRepository(reader, name)).id
+    } catch (error) {
+      if (error instanceof Failure && error.kind === 'not-found') return undefined
+      throw error
+    }
   }
 
   async #linkFrom(

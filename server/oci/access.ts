@@ -78,6 +78,18 @@ export function callerFor(
   return actor
 }
 
+/**
+ * The caller as a reader of another repository, or of any: where his token does not name it, he
+ * reads what everybody may.
+ */
+export function readerFor(req: Request, name: RepositoryName | undefined): Actor {
+  const { actor, grants } = callerOf(req)
+  const isGranted = grants?.some(
+    (grant) => grant.name === name?.path && grant.actions.includes('pull'),
+  )
+  return isGranted === false ? anonymous(actor.address) : actor
+}
+
 export function callerOf(req: Request): Caller {
   return callers.get(req) ?? { actor: anonymous(''), grants: undefined, hasCredential: false }
 }

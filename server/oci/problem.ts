@@ -54,7 +54,8 @@ export interface Challenge {
 export function ociErrors(challenge: Challenge, log: Log): ErrorRequestHandler {
   return (thrown: unknown, req, res, next) => {
     const error = hideFromAnonymous(thrown, req)
-    const { status, message } = problemOf(error)
+    const { status: usual, message } = problemOf(error)
+    const status = isInUse(error) ? 405 : usual
     if (status >= 500 && status !== 507) {
       log.error({ err: error, 'request.id': requestIdOf(req) }, 'a request failed')
     }
@@ -64,6 +65,11 @@ export function ociErrors(challenge: Challenge, log: Log): ErrorRequestHandler {
     res.status(status).json({ errors: [{ code: codeOf(error, status), message }] })
     return undefined
   }
+}
+
+/** Of the deletion of a blob that a manifest needs; the specification has no 409 for it (end-10). */
+export function isInUse(error: unknown): boolean {
+  return error instanceof Failure && error.kind === 'conflict' && error.subject === 'blob'
 }
 
 /** Clients that have not signed in yet learn nothing about private names, and are asked to sign in. */

@@ -12,8 +12,8 @@ import type { BlobUploads } from '../content/blob-uploads.ts'
 import { maxManifestBytes } from '../content/manifest-document.ts'
 import type { ManifestReference, ReferrerRow } from '../content/manifests.ts'
 import { parseDigest, parseOciRepository, parseTag } from '../content/names.ts'
-import type { NameDefaults, RepositoryName } from '../content/names.ts'
-import { Failure, notFound, unauthenticated } from '../failure.ts'
+import type { NameDefaults, RepositoryName, Tag } from '../content/names.ts'
+import { Failure, invalid, notFound, unauthenticated } from '../failure.ts'
 import { contentLength, takeBody } from '../http/body.ts'
 import { queryOf } from '../http/parse.ts'
 import { newRouter } from '../http/router.ts'
@@ -22,7 +22,7 @@ import type { Log } from '../log.ts'
 import { callerFor, callerOf, identifyCaller } from './access.ts'
 import { pageOf } from './page.ts'
 import { route } from './paths.ts'
-import { ociErrors } from './problem.ts'
+import { isInUse, ociErrors } from './problem.ts'
 import type { Challenge } from './problem.ts'
 import { uploadRoutes } from './upload-routes.ts'
 
@@ -38,6 +38,7 @@ export interface OciRouteParts {
   readonly log: Log
 }
 
+const maxTags = 64
 const indexType = 'application/vnd.oci.image.index.v1+json'
 
 export function ociRoutes(parts: OciRouteParts): Router {
@@ -110,14 +111,17 @@ export function ociRoutes(parts: OciRouteParts): Router {
     res.end(req.method === 'HEAD' ? undefined : manifest.bytes)
   })
 
-  // end-7
+  // end-7a, 7b
   router.put(route('manifests/([^/]+)'), async (req, res) => {
     const name = nameOf(req)
     const reference = referenceOf(String(req.params[1]))
     const actor = callerFor(req, name, 'push', parts)
     const bytes = await readManifest(req, res)
     const type = req.get('content-type')
-    const { digest, subject } = await artifacts.putManifest(actor, name, reference, bytes, type)
+    const tags = reference.kind === 'digest' ? tagsOf(req) : []
+    const pushed = { bytes, contentType: type, tags }
+    const { digest, subject } = await artifacts.putManifest(actor, name, reference, pushed)
+    if (tags.length > 0) res.set('OCI-Tag', tags.join(', '))
     if (subject !== undefined) res.set('OCI-Subject', subject)
     res.status(201).set({
       Location: `${parts.registryUrl}/v2/${String(req.params[0])}/manifests/${digest}`,
@@ -161,7 +165,13 @@ export function ociRoutes(parts: OciRouteParts): Router {
   router.delete(route('blobs/([^/]+)'), async (req, res) => {
     const name = nameOf(req)
     const digest = parseDigest(String(req.params[1]))
-    await artifacts.deleteBlob(callerFor(req, name, 'delete', parts), name, digest)
+    const actor = callerFor(req, name, 'delete', parts)
+    try {
+      await artifacts.deleteBlob(actor, name, digest)
+    } catch (error) {
+      if (isInUse(error)) res.set('Allow', 'GET, HEAD')
+      throw error
+    }
     res.status(202).end()
   })
 
@@ -180,6 +190,13 @@ function referenceOf(text: string): ManifestReference {
   return text.includes(':')
     ? { kind: 'digest', digest: parseDigest(text) }
     : { kind: 'tag', tag: parseTag(text) }
+}
+
+/** `?tag=a&tag=b` of a push by digest. */
+function tagsOf(req: Request): Tag[] {
+  const texts = new URL(req.url, 'http://x').searchParams.getAll('tag')
+  if (texts.length > maxTags) throw invalid('tag', `At most ${maxTags} tags go with a manifest.`)
+  return [...new Set(texts)].map(parseTag)
 }
 
 /** What cannot be a tag is one that is not there. */

@@ -8,7 +8,7 @@ import { Failure, invalid } from '../failure.ts'
 import { contentLength, takeBody } from '../http/body.ts'
 import { queryOf } from '../http/parse.ts'
 import { newRouter } from '../http/router.ts'
-import { callerFor } from './access.ts'
+import { callerFor, readerFor } from './access.ts'
 import { route } from './paths.ts'
 
 export interface UploadRouteParts {
@@ -29,10 +29,11 @@ export function uploadRoutes(parts: UploadRouteParts): Router {
     const actor = callerFor(req, name, 'push', parts)
     const mount = queryOf(req, 'mount')
     const from = queryOf(req, 'from')
-    if (mount !== undefined && from !== undefined) {
+    if (mount !== undefined) {
       const digest = parseDigest(mount)
-      const source = parseOciRepository(from, defaults)
-      if (await blobUploads.mount(actor, name, digest, source)) return created(req, res, digest)
+      const source = from === undefined ? undefined : parseOciRepository(from, defaults)
+      const where = { from: source, reader: readerFor(req, source) }
+      if (await blobUploads.mount(actor, name, digest, where)) return created(req, res, digest)
     }
     const digest = queryOf(req, 'digest')
     const wanted = digest === undefined ? undefined : parseDigest(digest)
