@@ -2,19 +2,23 @@
 import type { Command } from './command.ts'
 import { accountCommand } from './commands/account.ts'
 import { auditCommand } from './commands/audit.ts'
+import { directoryCommand } from './commands/directory.ts'
 import { groupCommand } from './commands/group.ts'
 import { remoteCommand } from './commands/remote.ts'
 import { statusCommand } from './commands/status.ts'
 import { sweepCommand } from './commands/sweep.ts'
+import { tokenCommand } from './commands/token.ts'
 import { runCommand, UsageError } from './exit.ts'
 
 const commands: Readonly<Record<string, Command>> = {
   account: accountCommand,
   audit: auditCommand,
+  directory: directoryCommand,
   group: groupCommand,
   remote: remoteCommand,
   status: statusCommand,
   sweep: sweepCommand,
+  token: tokenCommand,
 }
 
 const help = `berthctl: administers the Berth of this host
@@ -25,10 +29,12 @@ const help = `berthctl: administers the Berth of this host
   berthctl account rename NAME NEW      gives an account and its space another name
   berthctl account password NAME        a new password for an account
   berthctl audit [--help]               who did what, and who was refused
+  berthctl directory test NAME          asks LDAP or the portal about a person, step by step
   berthctl group list [--json]          the groups of the directory and their members
   berthctl remote [NAME] [--url URL]    writes this endpoint into your remote.yaml
   berthctl status [--json]              whether Berth is well, and what needs you
   berthctl sweep [--json]               gives disk space back now
+  berthctl token list|revoke            the access tokens of accounts
 
 It uses the configuration of the server: BERTH_CONFIG or /etc/berth/berth.toml, and BERTH_DATA_DIR.
 "berthctl COMMAND --help" says more. Exit status: 0 done, 1 it did not work, 2 it was called wrongly.

@@ -3,7 +3,6 @@ import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 
 import type { DirectoryRules } from './accounts/directory-accounts.ts'
-import type { Directory } from './accounts/directory.ts'
 import { GroupSpaces } from './accounts/group-spaces.ts'
 import { RegistryTokens } from './accounts/registry-tokens.ts'
 import { revalidate } from './accounts/revalidation.ts'
@@ -30,6 +29,7 @@ import { Turns } from './content/turns.ts'
 import { Uploads } from './content/uploads.ts'
 import { openDatabase, sql } from './database.ts'
 import type { Database, DatabaseAddress } from './database.ts'
+import { openDirectory } from './directory/open-directory.ts'
 import { makeDataDirectory, openEmbeddedPostgres } from './embedded-postgres.ts'
 import type { Log } from './log.ts'
 import { migrate } from './migrate.ts'
@@ -111,7 +111,7 @@ async function assemble(
   )
   const defaultQuotaBytes = config.quotaBytes
   const groupSpaces = new GroupSpaces(config.groups)
-  const directory: Directory | undefined = undefined
+  const directory = openDirectory(config.directory, log)
   const rules: DirectoryRules = {
     adminGroup: config.groups.admins,
     allowedGroups: config.groups.allowed,

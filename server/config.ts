@@ -9,6 +9,10 @@ import { resolve } from 'node:path'
 import { parse as parseToml, TomlError } from 'smol-toml'
 import { z } from 'zod'
 
+import { directoryTable } from './directory-settings.ts'
+import type { DirectorySettings } from './directory-settings.ts'
+import { Secret } from './secret.ts'
+
 const units = { B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 } as const
 
 /** Bytes, as a whole number or as a text such as "100 GiB". */
@@ -74,6 +78,8 @@ const schema = z.strictObject({
       anonymous_pull: z.boolean().default(true),
     })
     .prefault({}),
+  /** Where the site keeps its people: see directory-settings.ts. */
+  directory: directoryTable.optional(),
   groups: z
     .strictObject({
       /** Members of this group of the directory administrate the site. */
@@ -169,6 +175,7 @@ export interface Config {
   }
   readonly database: { readonly url: string; readonly password: Secret | undefined } | undefined
   readonly access: { readonly anonymousPull: boolean }
+  readonly directory: DirectorySettings | undefined
   readonly groups: {
     readonly admins: string | undefined
     readonly allowed: readonly string[]
@@ -198,23 +205,6 @@ export interface Config {
   readonly uploads: { readonly expireHours: number; readonly idleSeconds: number }
   readonly storage: { readonly keepFreeBytes: number; readonly graceHours: number }
   readonly log: { readonly level: Settings['log']['level'] }
-}
-
-/** A value that prints as [redacted] wherever it ends up; `reveal` is the only way to it. */
-class Secret {
-  readonly #value: string
-  constructor(value: string) {
-    this.#value = value
-  }
-  reveal(): string {
-    return this.#value
-  }
-  toString(): string {
-    return '[redacted]'
-  }
-  toJSON(): string {
-    return '[redacted]'
-  }
 }
 
 /** All mistakes of a configuration, one line each; the caller prints them and exits with 2. */
@@ -285,6 +275,7 @@ export function makeConfig(
           : new Secret(readSecret(data.database.password_file)),
     },
     access: { anonymousPull: data.access.anonymous_pull },
+    directory: data.directory,
     groups: {
       admins: data.groups.admins,
       allowed: data.groups.allowed,

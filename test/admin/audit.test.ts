@@ -95,3 +95,31 @@ test('status says that all is well, and groups are listed', async () => {
   assert.equal(groups.stdout, 'ID Name Space Members\n')
   assertRefused(await berthctl('group', 'add'), 2, /group list/)
 })
+
+test('tokens are listed and revoked by an administrator of the host', async () => {
+  assertDone(
+    await run('berthctl', ['account', 'add', 'carol'], {
+      env: host.env,
+      input: 'carol-password\n',
+    }),
+  )
+  const [first, second] = [
+    await signInAs(server.url, 'carol', 'carol-password'),
+    await signInAs(server.url, 'carol', 'carol-password'),
+  ]
+  const id = first.credentials?.tokenId ?? ''
+  const listed = await berthctl('token', 'list', 'carol')
+  assertDone(listed)
+  assert.match(listed.stdout, new RegExp(`^${id} +all +live `, 'm'))
+  assertDone(await berthctl('token', 'revoke', id))
+  assert.equal((await first.get('/v1/token-status')).status, 404)
+  assert.equal((await second.get('/v1/token-status')).status, 200)
+  const rest = await berthctl('token', 'revoke', '--account', 'carol')
+  assert.equal(rest.stdout, 'Revoked 1 tokens of carol.\n')
+  assert.equal((await second.get('/v1/token-status')).status, 404)
+  const json = await berthctl('token', 'list', 'carol', '--all', '--json')
+  assert.equal(JSON.parse(json.stdout).length, 2)
+  assertRefused(await berthctl('token', 'list', 'nobody'), 1, /no account "nobody"/)
+  assertRefused(await berthctl('token', 'revoke', 'f'.repeat(24)), 1, /no token/)
+  assertRefused(await berthctl('token', 'revoke'), 2, /IDs of tokens/)
+})

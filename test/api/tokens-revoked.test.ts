@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { rmSync } from 'node:fs'
+import { join } from 'node:path'
 import test, { after } from 'node:test'
 
 import { sql } from '../../server/database.ts'
@@ -85,8 +87,12 @@ test('an account has a limit of live tokens, also for requests at the same time'
 test('tokens outlive a new signing key and a new host name', async (t) => {
   const first = await startServer(t)
   const user = await first.user('veteran')
+  const before = (await first.anonymous.get('/v1/keys/public')).json
+  rmSync(join(first.dataDir, 'secrets/token-signing-key.pem'))
   const second = await first.restart()
   assert.notEqual(second.url, first.url)
+  const after = (await second.anonymous.get('/v1/keys/public')).json
+  assert.notEqual(after.keys[0].kid, before.keys[0].kid)
   assert.equal((await new Client(second.url, user.credentials).get('/v1/token-status')).status, 200)
 })
 

@@ -6,7 +6,7 @@ import test from 'node:test'
 import { packageRoot } from '../../server/package-root.ts'
 
 // The rings of the house: imports point inward only.
-const domain = ['content', 'accounts']
+const domain = ['content', 'accounts', 'directory']
 const presentations = ['library', 'oci', 'enterprise', 'api', 'ui', 'transfer', 'discovery']
 const composition = ['app.ts', 'appliance.ts', 'main.ts', 'welcome.ts']
 const isComposition = (file: string): boolean => composition.includes(file)
@@ -51,6 +51,27 @@ test('the domain knows nothing of HTTP, of the dialects or of how it is wired', 
       target === 'helmet' ||
       isComposition(target) ||
       ['http', ...presentations].includes(ringOf(target)),
+  )
+})
+
+test('accounts know the contract of a directory, and nothing of LDAP or of a portal', () => {
+  assertNone(
+    sources.filter(({ ring }) => ring === 'accounts'),
+    (target) => target === 'ldapts' || ringOf(target) === 'directory',
+  )
+})
+
+test('a directory knows nothing of the database, of files or of content', () => {
+  const files = sources.filter(({ ring }) => ring === 'directory')
+  assert.ok(files.length > 10)
+  const banned = ['pg', 'node:fs', 'node:fs/promises', 'database.ts']
+  assertNone(files, (target) => banned.includes(target) || ringOf(target) === 'content')
+})
+
+test('only the directory speaks LDAP', () => {
+  assertNone(
+    sources.filter(({ ring }) => ring !== 'directory'),
+    (target) => target === 'ldapts',
   )
 })
 
