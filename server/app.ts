@@ -24,6 +24,8 @@ import { hkp2Routes } from './keystore/hkp2-routes.ts'
 import { hkpRoutes } from './keystore/routes.ts'
 import { libraryRoutes } from './library/routes.ts'
 import { libraryTransferRoutes } from './library/transfer-routes.ts'
+import { ociRoutes } from './oci/routes.ts'
+import { registryTokenRoutes } from './oci/token-routes.ts'
 import { transferRoutes } from './transfer/routes.ts'
 import { containerPages, publicPages } from './ui/routes.tsx'
 
@@ -32,6 +34,22 @@ export function createApp(appliance: Appliance): Express {
   const defaults = {
     entity: config.library.defaultEntity,
     collection: config.library.defaultCollection,
+  }
+  const registryParts = {
+    registry,
+    artifacts: appliance.artifacts,
+    blobUploads: appliance.blobUploads,
+    imageChecks: appliance.imageChecks,
+    tokens,
+    registryTokens: appliance.registryTokens,
+    defaults,
+    anonymousPull: config.access.anonymousPull,
+    registryUrl: config.services.registry,
+    challenge: {
+      realm: `${config.services.registry}/registry/token`,
+      service: new URL(config.services.registry).host,
+    },
+    log,
   }
   const app = express()
   app.disable('x-powered-by')
@@ -44,6 +62,8 @@ export function createApp(appliance: Appliance): Express {
   app.use(collapseLeadingSlashes)
   app.use(securityHeaders())
   app.use(transferRoutes({ registry, uploads, capabilities, log }))
+  app.use(registryTokenRoutes(registryParts))
+  app.use(ociRoutes(registryParts))
   app.use(identify(tokens))
   app.use(discoveryRoutes(config, appliance.ready))
   app.use(accountRoutes(tokens, signingKey))

@@ -17,7 +17,7 @@ import type { Verdict } from './image-verdict.ts'
 import {
   currentTime,
   findCertificateOf,
-  hasVerdict,
+  isUnchecked,
   listDue,
   listTouched,
   putVerdict,
@@ -108,7 +108,7 @@ export class ImageChecks {
    */
   async arrived(digest: Digest): Promise<void> {
     const check = this.#inBackground(async () => {
-      if (!(await hasVerdict(this.#database, digest))) await this.check(digest)
+      if (await isUnchecked(this.#database, digest)) await this.check(digest)
     })
     const timer = new AbortController()
     const { signal } = timer

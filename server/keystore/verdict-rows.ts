@@ -20,8 +20,12 @@ export async function sizeOfSif(db: Db, digest: Digest): Promise<number | undefi
   return row?.size
 }
 
-export async function hasVerdict(db: Db, digest: Digest): Promise<boolean> {
-  return (await db.query(sql`select 1 from verdicts where digest = ${digest}`)).length > 0
+/** It is a SIF, and there is no verdict on it. */
+export async function isUnchecked(db: Db, digest: Digest): Promise<boolean> {
+  const rows = await db.query(sql`
+    select 1 from sif_facts f where f.digest = ${digest}
+      and not exists (select 1 from verdicts v where v.digest = f.digest)`)
+  return rows.length > 0
 }
 
 /** See FindCertificate in image-verdict.ts. */

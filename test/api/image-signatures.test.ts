@@ -17,6 +17,7 @@ import { Tag, writePackets } from '../../server/keystore/packets.ts'
 import { packetsOf, sign as signPacket } from '../support/certificates.ts'
 import { assertProblem, libraryHash } from '../support/client.ts'
 import type { Client, Reply } from '../support/client.ts'
+import { emptyConfig, pushManifest, sifManifest } from '../support/oci-push.ts'
 import { eventually, startServer } from '../support/server.ts'
 import { makeSif } from '../support/sif.ts'
 import { makeKey, signSif } from '../support/signed-sif.ts'
@@ -126,6 +127,15 @@ test('a key that administrators took out is unknown again', async () => {
   await server.appliance.keystore.tombstone(hostOperator, key.fingerprint, 'lost')
   await becomes('gone/demo/tool', 'unknown-key')
   assert.equal((await read('gone/demo/tool:v1')).signers[0].account, null)
+})
+
+test('an image that comes through the registry is checked as well', async () => {
+  const user = await server.user('oras')
+  const key = await makeKey('oras')
+  await publish(user, key.publicKey)
+  const sif = await signSif(makeSif({ seed: 'oras' }), key)
+  await pushManifest(user, 'oras/demo/tool', 'v1', sifManifest(sif), [emptyConfig, sif])
+  assert.equal((await read('oras/demo/tool:v1')).signatureState, 'verified')
 })
 
 test('images that a key has signed are shown to whom may see them', async () => {
