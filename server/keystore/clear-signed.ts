@@ -6,6 +6,7 @@
 import { once } from 'node:events'
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
 
+import { Failure } from '../failure.ts'
 import type { ClearSigned } from '../sif/clear-sign.ts'
 import type { Finding, Issuer } from './signature-check.ts'
 
@@ -108,6 +109,7 @@ export class SignatureThread {
     if (this.#worker !== undefined) return this.#worker
     const worker = new Worker(new URL(import.meta.url), {
       workerData: role,
+      env: {},
       resourceLimits: { maxOldGenerationSizeMb: 128 },
     })
     // `once` hears of errors while a question is open; without a listener others would end Berth.
@@ -115,7 +117,13 @@ export class SignatureThread {
     worker.on('exit', () => {
       if (this.#worker === worker) this.#worker = undefined
     })
-    await once(worker, 'message', { signal: AbortSignal.timeout(START_MS) })
+    try {
+      await once(worker, 'message', { signal: AbortSignal.timeout(START_MS) })
+    } catch (error) {
+      await worker.terminate()
+      const text = 'No signature can be checked at present: try again later.'
+      throw new Failure('unavailable', 'image', text, { cause: error })
+    }
     worker.unref()
     this.#worker = worker
     return worker

@@ -16,6 +16,7 @@ import { verdictOf } from '../../server/keystore/image-verdict.ts'
 import type { VerdictState } from '../../server/keystore/image-verdict.ts'
 import { packageRoot } from '../../server/package-root.ts'
 import { base, doubtfulImages, offsetOf, soundImages } from '../support/doubtful-images.ts'
+import { eventually, startServer } from '../support/server.ts'
 import { makeSif, memorySource } from '../support/sif.ts'
 import { addObject, keystoreOf, makeKey, signSif, slotAt } from '../support/signed-sif.ts'
 import { findApptainerRoot, openApptainer } from './apptainer-root.ts'
@@ -181,6 +182,51 @@ test('real images of others', { skip: skip || noRealImages() }, async (t) => {
   }
   compare.print(t)
 })
+
+test(
+  'signed, published and pushed with the stock commands, and found as signed',
+  { skip },
+  async (t) => {
+    const server = await startServer(t)
+    const { credentials } = await server.account('alice')
+    const node = openApptainer(t, { root })
+    node.useRemote(server.url, credentials?.token)
+    writeFileSync(join(node.work, 'hello.def'), 'Bootstrap: scratch\n%labels\n  a b\n')
+    await done(node, 'build', 'hello.sif', 'hello.def')
+    await done(node, 'build', 'plain.sif', 'hello.def')
+    await makeKeys(node, 'alice')
+    await done(node, 'sign', '--keyidx', '0', 'hello.sif')
+    await done(node, 'push', '-U', 'hello.sif', 'library://alice/demo/hello:v1')
+    await done(node, 'push', '-U', 'plain.sif', 'library://alice/demo/hello:plain')
+    const read = async (): Promise<Shown> =>
+      (await server.anonymous.get('/v1/images/alice/demo/hello:v1')).json.data as Shown
+    const [fingerprint = assert.fail()] = (await read()).fingerprints
+    assert.equal((await read()).signatureState, 'unknown-key')
+
+    await done(node, 'key', 'push', fingerprint)
+    await eventually(async () => (await read()).verified, 'the image is verified')
+    assert.deepEqual(
+      (await read()).signers.map((signer) => [signer.account, signer.fingerprint]),
+      [['alice', fingerprint]],
+    )
+    // Somebody who has none of these keys asks the keystore.
+    const other = openApptainer(t, { root, work: node.work })
+    other.useRemote(server.url)
+    await done(other, 'verify', 'hello.sif')
+    const found = await other.run('search', '--signed', 'hello')
+    assert.match(found.stdout, /library:\/\/alice\/demo\/hello:v1\n/)
+    assert.match(found.stdout, new RegExp(`Signed by: ${fingerprint}`))
+    assert.doesNotMatch(found.stdout, /plain/)
+  },
+)
+
+/** Of an image as the library shows it. */
+interface Shown {
+  readonly verified: boolean
+  readonly signatureState: string
+  readonly fingerprints: readonly string[]
+  readonly signers: readonly { readonly account: string | null; readonly fingerprint: string }[]
+}
 
 interface Comparison {
   /** Fails where the two differ, or ours is not `state`. */
