@@ -7,6 +7,7 @@ import { accountRoutes } from './accounts/routes.ts'
 import { collectionOperations, collectionRoutes } from './api/collection-routes.ts'
 import { keyOperations, keyRoutes } from './api/key-routes.ts'
 import { openApiRoutes } from './api/openapi.ts'
+import { policyOperations, policyRoutes } from './api/policy-routes.ts'
 import { tokenOperations, tokenRoutes } from './api/token-routes.ts'
 import { usageOperations, usageRoutes } from './api/usage-routes.ts'
 import type { Appliance } from './appliance.ts'
@@ -73,6 +74,7 @@ export function createApp(appliance: Appliance): Express {
   app.use(tokenRoutes(tokens, appliance.signIn))
   app.use(usageRoutes(registry, appliance.signIn))
   app.use(keyRoutes(appliance.keystore, registry))
+  app.use(policyRoutes(appliance.policy))
   app.use(hkpRoutes(appliance.keystore))
   app.use(hkp2Routes(appliance.keystore))
   app.use(enterpriseKeyRoutes(appliance.keystore))
@@ -82,6 +84,7 @@ export function createApp(appliance: Appliance): Express {
       ...usageOperations,
       ...collectionOperations,
       ...keyOperations,
+      ...policyOperations,
     ]),
   )
   app.use(publicPages(config))

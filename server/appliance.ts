@@ -20,6 +20,7 @@ import { BlobStore } from './content/blob-store.ts'
 import { BlobUploads } from './content/blob-uploads.ts'
 import { CollectionAccess } from './content/collection-access.ts'
 import { HashThread } from './content/hash-thread.ts'
+import { ImagePolicy } from './content/image-policy.ts'
 import { Registry } from './content/registry.ts'
 import { LibraryReports } from './content/reports.ts'
 import { SpaceQuotas } from './content/space-quotas.ts'
@@ -43,6 +44,7 @@ export interface Appliance {
   readonly log: Log
   readonly database: Database
   readonly registry: Registry
+  readonly policy: ImagePolicy
   readonly collectionAccess: CollectionAccess
   readonly uploads: Uploads
   readonly blobUploads: BlobUploads
@@ -122,10 +124,11 @@ async function assemble(
     allowedGroups: config.groups.allowed,
     groupSpaces,
   }
-  const registry = new Registry(database, blobs, { defaultQuotaBytes, groupSpaces })
+  const imageChecks = new ImageChecks(database, blobs, log)
+  const policy = new ImagePolicy(database, blobs, imageChecks, config.library.images)
+  const registry = new Registry(database, blobs, { defaultQuotaBytes, groupSpaces, policy })
   const thread = new HashThread()
   const certificates = new CertificateReader()
-  const imageChecks = new ImageChecks(database, blobs, log)
   const hashing = { thread, turns: new Turns() }
   const limits = {
     defaultQuotaBytes,
@@ -149,6 +152,7 @@ async function assemble(
     log,
     database,
     registry,
+    policy,
     collectionAccess: new CollectionAccess(database, registry),
     uploads,
     blobUploads,

@@ -125,6 +125,7 @@ export class Artifacts {
     const place = { entityId: repository.entityId, repositoryId: repository.id }
     try {
       const facts = sif && (await this.#factsOf(repository, sif.digest))
+      await this.#admit(repository, document, sif?.digest)
       await this.#database.transaction(async (tx) => {
         await lockEntity(tx, place.entityId)
         const config = await requireParts(tx, place.repositoryId, document, facts)
@@ -348,6 +349,20 @@ export class Artifacts {
     } finally {
       await file.close()
     }
+  }
+
+  /** An index holds nothing but manifests that were taken. */
+  async #admit(
+    repository: RepositoryRow,
+    document: ManifestDocument,
+    sif: Digest | undefined,
+  ): Promise<void> {
+    if (document.isIndex) return
+    const { policy } = this.#registry
+    if (sif === undefined) return await policy.admitOther(repository.entityId)
+    const size = await linkedSize(this.#database, repository.id, sif)
+    if (size === undefined) throw unknownBlob(sif)
+    await policy.admitStored(repository.entityId, sif, size)
   }
 
   async #forgetIfEmpty(place: {

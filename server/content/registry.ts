@@ -12,6 +12,7 @@ import { allows, requireAccount, requirePermission, viewerOf } from '../accounts
 import type { Database, Db } from '../database.ts'
 import { Failure, invalid, notFound } from '../failure.ts'
 import type { BlobStore } from './blob-store.ts'
+import type { ImagePolicy } from './image-policy.ts'
 import {
   announceImage,
   findReadableSif,
@@ -53,6 +54,7 @@ import type { SpaceUsage } from './usage.ts'
 export interface RegistryOptions {
   readonly defaultQuotaBytes: number
   readonly groupSpaces: GroupSpaces
+  readonly policy: ImagePolicy
 }
 
 export class Registry {
@@ -60,12 +62,14 @@ export class Registry {
   readonly #blobs: BlobStore
   readonly #defaultQuota: number
   readonly #groupSpaces: GroupSpaces
+  readonly policy: ImagePolicy
 
   constructor(database: Database, blobs: BlobStore, options: RegistryOptions) {
     this.#database = database
     this.#blobs = blobs
     this.#defaultQuota = options.defaultQuotaBytes
     this.#groupSpaces = options.groupSpaces
+    this.policy = options.policy
   }
 
   // Entities, collections, repositories
@@ -285,6 +289,7 @@ export class Registry {
     const repository = await repeatIfRemoved(async () => {
       const repository = await this.ensureRepository(actor, name)
       try {
+        await this.#admitStored(account, repository, digest)
         await this.#announce(account, repository, digest, description)
       } catch (error) {
         await forgetPush(this.#database, repository, digest)
@@ -294,6 +299,13 @@ export class Registry {
     })
     const [image] = await selectImages(this.#database, repository.id, { digest })
     return { image, repository }
+  }
+
+  /** Bytes that need not be sent are judged here, others when they have arrived. */
+  async #admitStored(actor: Actor, { entityId }: RepositoryRow, digest: Digest): Promise<void> {
+    const stored = await findReadableSif(this.#database, digest, viewerOf(actor))
+    if (stored === undefined || !(await this.#blobs.hasBlob(digest, stored.size))) return
+    await this.policy.admitStored(entityId, digest, stored.size)
   }
 
   async #announce(

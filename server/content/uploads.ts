@@ -14,7 +14,7 @@ import type { Database } from '../database.ts'
 import { Failure, invalid, notFound } from '../failure.ts'
 import { newUploadId } from '../identifiers.ts'
 import type { SifFacts } from '../sif/inspect.ts'
-import { adopt, inspectFile } from './adoption.ts'
+import { adopt, inspectFile, sourceOf } from './adoption.ts'
 import type { BlobStore } from './blob-store.ts'
 import type { HashThread } from './hash-thread.ts'
 import { isAnnounced, selectImages } from './images.ts'
@@ -305,12 +305,14 @@ export class Uploads {
     const file = await this.#blobs.openIncoming(upload.id)
     try {
       const facts = await this.#check(upload, file, digestOf)
+      await this.#registry.policy.admit(upload.entityId, sourceOf(file, upload.size))
       const defaultQuota = this.#options.defaultQuotaBytes
       const image = { name, upload, facts, defaultQuota }
       return await adopt(this.#database, this.#blobs, actor, image)
     } catch (error) {
       // With the database or the disk in trouble the file is kept: the client may ask again.
-      const final = error instanceof Failure && error.kind === 'invalid'
+      const final =
+        error instanceof Failure && (error.kind === 'invalid' || error.kind === 'denied')
       throw final ? await this.#refuse(upload, error) : error
     } finally {
       this.#hashes.forget(upload.id)

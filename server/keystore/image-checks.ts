@@ -5,6 +5,7 @@
 import type { FileHandle } from 'node:fs/promises'
 import { setTimeout } from 'node:timers/promises'
 
+import { sourceOf } from '../content/adoption.ts'
 import type { BlobStore } from '../content/blob-store.ts'
 import type { Digest } from '../content/names.ts'
 import type { Database } from '../database.ts'
@@ -65,14 +66,19 @@ export class ImageChecks {
     return verdict
   }
 
+  /** By the keys that are here now; nothing is written down. */
+  async verify(source: ByteSource): Promise<Verdict> {
+    return await verdictOf(
+      source,
+      async (key, primary) => await findCertificateOf(this.#database, key, primary),
+      this.#thread,
+    )
+  }
+
   async #read(digest: Digest, size: number): Promise<Verdict> {
     const file = await this.#blobs.openBlob(digest, size)
     try {
-      return await verdictOf(
-        this.#source(file, size),
-        async (key, primary) => await findCertificateOf(this.#database, key, primary),
-        this.#thread,
-      )
+      return await this.verify(this.#source(file, size))
     } catch (error) {
       // It was taken by rules of an earlier version: that no client can read it is a verdict.
       if (!(error instanceof Failure && error.kind === 'invalid')) throw error
@@ -90,14 +96,14 @@ export class ImageChecks {
 
   /** Stops in the middle of a file when the server closes: the next start goes on. */
   #source(file: FileHandle, size: number): ByteSource {
+    const source = sourceOf(file, size)
     return {
       size,
       read: async (offset, length) => {
         if (this.#isClosing) {
           throw new Failure('unavailable', 'image', 'The server is closing: try again in a moment.')
         }
-        const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, offset)
-        return buffer.subarray(0, bytesRead)
+        return await source.read(offset, length)
       },
     }
   }
