@@ -7,6 +7,7 @@ import { accountRoutes } from './accounts/routes.ts'
 import { collectionOperations, collectionRoutes } from './api/collection-routes.ts'
 import { keyOperations, keyRoutes } from './api/key-routes.ts'
 import { openApiRoutes } from './api/openapi.ts'
+import { policyOperations, policyRoutes } from './api/policy-routes.ts'
 import { tokenOperations, tokenRoutes } from './api/token-routes.ts'
 import { usageOperations, usageRoutes } from './api/usage-routes.ts'
 import type { Appliance } from './appliance.ts'
@@ -24,6 +25,8 @@ import { hkp2Routes } from './keystore/hkp2-routes.ts'
 import { hkpRoutes } from './keystore/routes.ts'
 import { libraryRoutes } from './library/routes.ts'
 import { libraryTransferRoutes } from './library/transfer-routes.ts'
+import { ociRoutes } from './oci/routes.ts'
+import { registryTokenRoutes } from './oci/token-routes.ts'
 import { transferRoutes } from './transfer/routes.ts'
 import { containerPages, publicPages } from './ui/routes.tsx'
 
@@ -32,6 +35,22 @@ export function createApp(appliance: Appliance): Express {
   const defaults = {
     entity: config.library.defaultEntity,
     collection: config.library.defaultCollection,
+  }
+  const registryParts = {
+    registry,
+    artifacts: appliance.artifacts,
+    blobUploads: appliance.blobUploads,
+    imageChecks: appliance.imageChecks,
+    tokens,
+    registryTokens: appliance.registryTokens,
+    defaults,
+    anonymousPull: config.access.anonymousPull,
+    registryUrl: config.services.registry,
+    challenge: {
+      realm: `${config.services.registry}/registry/token`,
+      service: new URL(config.services.registry).host,
+    },
+    log,
   }
   const app = express()
   app.disable('x-powered-by')
@@ -44,6 +63,8 @@ export function createApp(appliance: Appliance): Express {
   app.use(collapseLeadingSlashes)
   app.use(securityHeaders())
   app.use(transferRoutes({ registry, uploads, capabilities, log }))
+  app.use(registryTokenRoutes(registryParts))
+  app.use(ociRoutes(registryParts))
   app.use(identify(tokens))
   app.use(discoveryRoutes(config, appliance.ready))
   app.use(accountRoutes(tokens, signingKey))
@@ -52,7 +73,8 @@ export function createApp(appliance: Appliance): Express {
   app.use(userRoutes(appliance.roster, appliance.quotas))
   app.use(tokenRoutes(tokens, appliance.signIn))
   app.use(usageRoutes(registry, appliance.signIn))
-  app.use(keyRoutes(appliance.keystore))
+  app.use(keyRoutes(appliance.keystore, registry))
+  app.use(policyRoutes(appliance.policy))
   app.use(hkpRoutes(appliance.keystore))
   app.use(hkp2Routes(appliance.keystore))
   app.use(enterpriseKeyRoutes(appliance.keystore))
@@ -62,6 +84,7 @@ export function createApp(appliance: Appliance): Express {
       ...usageOperations,
       ...collectionOperations,
       ...keyOperations,
+      ...policyOperations,
     ]),
   )
   app.use(publicPages(config))
@@ -74,6 +97,7 @@ export function createApp(appliance: Appliance): Express {
     libraryTransferRoutes({
       registry,
       uploads,
+      imageChecks: appliance.imageChecks,
       capabilities,
       libraryUrl: config.services.library,
       defaults,

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 
 import type { DirectoryRules } from './accounts/directory-accounts.ts'
 import { GroupSpaces } from './accounts/group-spaces.ts'
+import { RegistryTokens } from './accounts/registry-tokens.ts'
 import { revalidate } from './accounts/revalidation.ts'
 import type { RevalidationResult } from './accounts/revalidation.ts'
 import { Roster } from './accounts/roster.ts'
@@ -14,20 +15,25 @@ import { TokenRegister } from './accounts/token-register.ts'
 import { Tokens } from './accounts/tokens.ts'
 import { Capabilities } from './capability.ts'
 import type { Config } from './config.ts'
+import { Artifacts } from './content/artifacts.ts'
 import { BlobStore } from './content/blob-store.ts'
+import { BlobUploads } from './content/blob-uploads.ts'
 import { CollectionAccess } from './content/collection-access.ts'
 import { HashThread } from './content/hash-thread.ts'
+import { ImagePolicy } from './content/image-policy.ts'
 import { Registry } from './content/registry.ts'
 import { LibraryReports } from './content/reports.ts'
 import { SpaceQuotas } from './content/space-quotas.ts'
 import { sweep } from './content/sweep.ts'
 import type { SweepResult } from './content/sweep.ts'
+import { Turns } from './content/turns.ts'
 import { Uploads } from './content/uploads.ts'
 import { openDatabase, sql } from './database.ts'
 import type { Database, DatabaseAddress } from './database.ts'
 import { openDirectory } from './directory/open-directory.ts'
 import { makeDataDirectory, openEmbeddedPostgres } from './embedded-postgres.ts'
 import { CertificateReader } from './keystore/certificate-reader.ts'
+import { ImageChecks } from './keystore/image-checks.ts'
 import { Keystore } from './keystore/keystore.ts'
 import type { Log } from './log.ts'
 import { migrate } from './migrate.ts'
@@ -38,14 +44,19 @@ export interface Appliance {
   readonly log: Log
   readonly database: Database
   readonly registry: Registry
+  readonly policy: ImagePolicy
   readonly collectionAccess: CollectionAccess
   readonly uploads: Uploads
+  readonly blobUploads: BlobUploads
+  readonly artifacts: Artifacts
+  readonly tokens: Tokens
+  readonly registryTokens: RegistryTokens
   readonly reports: LibraryReports
   readonly quotas: SpaceQuotas
-  readonly tokens: Tokens
   readonly tokenRegister: TokenRegister
   readonly roster: Roster
   readonly keystore: Keystore
+  readonly imageChecks: ImageChecks
   readonly signingKey: SigningKey
   readonly capabilities: Capabilities
   readonly signIn: SignIn
@@ -113,16 +124,23 @@ async function assemble(
     allowedGroups: config.groups.allowed,
     groupSpaces,
   }
-  const registry = new Registry(database, blobs, { defaultQuotaBytes, groupSpaces })
+  const imageChecks = new ImageChecks(database, blobs, log)
+  const policy = new ImagePolicy(database, blobs, imageChecks, config.library.images)
+  const registry = new Registry(database, blobs, { defaultQuotaBytes, groupSpaces, policy })
   const thread = new HashThread()
   const certificates = new CertificateReader()
-  const uploads = new Uploads(database, blobs, registry, thread, {
+  const hashing = { thread, turns: new Turns() }
+  const limits = {
     defaultQuotaBytes,
     maxImageBytes: config.library.maxImageBytes,
-    partBytes: config.library.partBytes,
     keepFreeBytes: config.storage.keepFreeBytes,
     expireHours: config.uploads.expireHours,
+  }
+  const uploads = new Uploads(database, blobs, registry, hashing, {
+    ...limits,
+    partBytes: config.library.partBytes,
   })
+  const blobUploads = new BlobUploads(database, blobs, registry, hashing, limits)
   const tokens = new Tokens(database, {
     key: signingKey,
     issuer: config.publicUrl,
@@ -134,14 +152,22 @@ async function assemble(
     log,
     database,
     registry,
+    policy,
     collectionAccess: new CollectionAccess(database, registry),
     uploads,
+    blobUploads,
+    artifacts: new Artifacts(database, blobs, registry, { defaultQuotaBytes }),
+    tokens,
+    registryTokens: new RegistryTokens(signingKey, tokens, config.publicUrl),
     reports: new LibraryReports(database),
     quotas: new SpaceQuotas(database, defaultQuotaBytes),
-    tokens,
     tokenRegister: new TokenRegister(database),
     roster: new Roster(database, rules.adminGroup),
-    keystore: new Keystore(database, certificates, config.keystore),
+    keystore: new Keystore(database, certificates, {
+      ...config.keystore,
+      changed: (fingerprint) => imageChecks.certificateChanged(fingerprint),
+    }),
+    imageChecks,
     signingKey,
     capabilities: new Capabilities(Buffer.from(capabilityKey, 'hex')),
     groupSpaces,
@@ -155,7 +181,7 @@ async function assemble(
     revalidate: async (options = {}) =>
       directory && (await revalidate(database, { directory, rules, ...options })),
     sweep: async () =>
-      await sweep({ database, blobs, uploads, graceHours: config.storage.graceHours }),
+      await sweep({ database, blobs, uploads, blobUploads, graceHours: config.storage.graceHours }),
     ready: async () => {
       try {
         await Promise.all([database.query(sql`select 1`), blobs.freeBytes()])
@@ -166,7 +192,7 @@ async function assemble(
       }
     },
     close: async () => {
-      await Promise.all([thread.close(), certificates.close()])
+      await Promise.all([thread.close(), certificates.close(), imageChecks.close()])
       await database.close()
       await leave()
     },

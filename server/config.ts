@@ -132,6 +132,8 @@ const schema = z.strictObject({
       part_size: bytes.default(64 * units.MiB),
       /** The largest image that is taken at all. */
       max_image: bytes.default(units.TiB),
+      /** Which images are taken where a space has no rule of its own: verified by the keystore, or any. */
+      images: z.enum(['any', 'verified']).default('any'),
     })
     .prefault({}),
   uploads: z
@@ -207,6 +209,7 @@ export interface Config {
     readonly redirectFromBytes: number
     readonly partBytes: number
     readonly maxImageBytes: number
+    readonly images: 'any' | 'verified'
   }
   readonly uploads: { readonly expireHours: number; readonly idleSeconds: number }
   readonly storage: { readonly keepFreeBytes: number; readonly graceHours: number }
@@ -308,6 +311,7 @@ export function makeConfig(
       redirectFromBytes: data.library.redirect_from,
       partBytes: data.library.part_size,
       maxImageBytes: data.library.max_image,
+      images: data.library.images,
     },
     uploads: { expireHours: data.uploads.expire_hours, idleSeconds: data.uploads.idle_seconds },
     storage: { keepFreeBytes: data.storage.keep_free, graceHours: data.storage.grace_hours },

@@ -43,6 +43,11 @@ async function serve(appliance: Appliance, signalled: Promise<string>): Promise<
       run: async (): Promise<object> => (await appliance.revalidate()) ?? {},
     },
     {
+      name: 'image signatures',
+      cron: '* * * * *',
+      run: async (): Promise<object> => await appliance.imageChecks.workOff(),
+    },
+    {
       name: 'sign-in attempts',
       cron: '7 * * * *',
       run: async (): Promise<object> => ({

@@ -1,8 +1,14 @@
-/** /api/v1/keys: the caller's signing keys, retiring one, and taking one out. */
-import type { Router } from 'express'
+/**
+ * /api/v1/keys: the caller's signing keys, retiring one, taking one out, and the images that a key has
+ * signed.
+ */
+import type { Request, Router } from 'express'
 import { z } from 'zod'
 
 import { requireAccount } from '../accounts/permissions.ts'
+import type { ImageRow } from '../content/images.ts'
+import { imageId } from '../content/names.ts'
+import type { Registry } from '../content/registry.ts'
 import { invalid } from '../failure.ts'
 import { actorOf } from '../http/actor.ts'
 import { jsonBody, parse } from '../http/parse.ts'
@@ -22,6 +28,15 @@ const key = z.object({
   retiredAt: z.iso.datetime().nullable(),
   userIds: z.array(z.string()),
 })
+const signedImage = z.object({
+  image: z.string().describe('Its ID: entity/collection/container:sha256.<hex>'),
+  tags: z.array(z.string()),
+  uploadedAt: z.iso.datetime(),
+  state: z.string().describe('Of the image: verified, unknown-key, invalid, partial, dsse, legacy'),
+  reason: z.string().nullable(),
+})
+/** Newest first: more are not listed. */
+const maxImages = 1000
 const change = z.strictObject({ retired: z.boolean() })
 
 const removal = z.strictObject({ reason: z.string().min(1).max(200) })
@@ -58,9 +73,18 @@ export const keyOperations: readonly Operation[] = [
     reply: { status: 200, data: z.object({ fingerprint: z.string() }) },
     problems: [400, 401, 403, 404],
   },
+  {
+    method: 'get',
+    path: '/api/v1/keys/{fingerprint}/images',
+    parameters: fingerprintParameter,
+    summary: 'Images with a signature of a key, which need not be in the keystore: the newest 1000',
+    credentials: ['token'],
+    reply: { status: 200, data: z.array(signedImage) },
+    problems: [400, 401],
+  },
 ]
 
-export function keyRoutes(keystore: Keystore): Router {
+export function keyRoutes(keystore: Keystore, registry: Registry): Router {
   const router = newRouter()
 
   router.get('/api/v1/keys', async (req, res) => {
@@ -71,24 +95,39 @@ export function keyRoutes(keystore: Keystore): Router {
 
   router.put('/api/v1/keys/:fingerprint', jsonBody(), async (req, res) => {
     const { retired } = parse(change, req.body)
-    const fingerprint = fingerprintOf(req.params['fingerprint'])
+    const fingerprint = fingerprintOf(req)
     res.json({ data: keyJson(await keystore.setRetired(actorOf(req), fingerprint, retired)) })
   })
 
   router.delete('/api/v1/keys/:fingerprint', jsonBody(), async (req, res) => {
     const { reason } = parse(removal, req.body)
-    const fingerprint = fingerprintOf(req.params['fingerprint'])
+    const fingerprint = fingerprintOf(req)
     await keystore.tombstone(actorOf(req), fingerprint, reason)
     res.json({ data: { fingerprint } })
+  })
+
+  router.get('/api/v1/keys/:fingerprint/images', async (req, res) => {
+    const images = await registry.listSignedBy(actorOf(req), fingerprintOf(req), maxImages)
+    res.json({ data: images.map(signedImageJson) })
   })
 
   return router
 }
 
-function fingerprintOf(text: unknown): string {
-  const fingerprint = String(text).toUpperCase()
+function fingerprintOf(req: Request): string {
+  const fingerprint = String(req.params['fingerprint']).toUpperCase()
   if (/^(?:[0-9A-F]{40}|[0-9A-F]{64})$/.test(fingerprint)) return fingerprint
   throw invalid('key', 'A fingerprint has 40 or 64 hex digits.')
+}
+
+function signedImageJson(row: ImageRow): z.infer<typeof signedImage> {
+  return {
+    image: imageId(row.path, row.digest),
+    tags: [...row.tags],
+    uploadedAt: row.uploadedAt.toISOString(),
+    state: row.signatureState,
+    reason: row.signatureReason,
+  }
 }
 
 function keyJson(row: KeyRow): z.infer<typeof key> {

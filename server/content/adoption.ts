@@ -6,7 +6,7 @@ import { audit } from '../accounts/audit.ts'
 import type { Database } from '../database.ts'
 import { notFound } from '../failure.ts'
 import { inspectSif } from '../sif/inspect.ts'
-import type { SifFacts } from '../sif/inspect.ts'
+import type { ByteSource, SifFacts } from '../sif/inspect.ts'
 import { lockDigest } from './blob-lock.ts'
 import type { BlobStore } from './blob-store.ts'
 import { insertSifBlob, putSifManifest, selectImages } from './images.ts'
@@ -19,13 +19,17 @@ import type { UploadRow } from './upload-rows.ts'
 
 /** What the bytes say; throws `invalid` with a message for the pusher when they are not a SIF. */
 export async function inspectFile(file: FileHandle, size: number): Promise<SifFacts> {
-  return await inspectSif({
+  return await inspectSif(sourceOf(file, size))
+}
+
+export function sourceOf(file: FileHandle, size: number): ByteSource {
+  return {
     size,
     read: async (offset, length) => {
       const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, offset)
       return buffer.subarray(0, bytesRead)
     },
-  })
+  }
 }
 
 /**

@@ -34,6 +34,8 @@ import type { HexTerm } from './search-term.ts'
 export interface KeystoreOptions {
   /** Whether somebody without a token may bring news of a key that is known (gpg --send-keys). */
   readonly anonymousUpdates: boolean
+  /** Called once a certificate is there, is another, or is gone. */
+  readonly changed: (fingerprint: string) => void
 }
 
 export interface PushResult {
@@ -64,9 +66,10 @@ export class Keystore {
     if (account === undefined && !this.#options.anonymousUpdates) throw signInFirst(actor)
     this.#pace.require(account?.accountId ?? actor.address)
     const incoming = await this.#reader.read(block)
+    const { fingerprint } = incoming
     // What takes long is done without a transaction, and done again if the key has changed meanwhile.
     for (let attempt = 0; attempt < maxAttempts; attempt += 1) {
-      const seen = await findKey(this.#database, incoming.fingerprint)
+      const seen = await findKey(this.#database, fingerprint)
       const certificate =
         seen === undefined || seen.tombstonedAt !== null
           ? incoming
@@ -74,7 +77,9 @@ export class Keystore {
       const result = await this.#database.transaction(
         async (tx) => await this.#store(tx, actor, certificate, seen),
       )
-      if (result !== undefined) return result
+      if (result === undefined) continue
+      if (result.outcome !== 'unchanged') this.#options.changed(fingerprint)
+      return result
     }
     throw new Failure('conflict', 'key', 'Others are changing this key: try again in a moment.')
   }
@@ -181,6 +186,7 @@ export class Keystore {
       await setTombstone(tx, fingerprint)
       await audit(tx, actor, { action: 'key.tombstone', target: fingerprint, details: { reason } })
     })
+    this.#options.changed(fingerprint)
   }
 
   async #byHex(term: HexTerm): Promise<KeyRow[]> {

@@ -1,8 +1,9 @@
 /**
  * Library objects as JSON: the members of scs-library-client client/models.go, and those that the
- * enterprise plugin reads. Identifiers are paths; arrays are always present.
+ * enterprise plugin reads. Identifiers are paths; arrays are always present. What an image says of its
+ * signatures beyond `signed` and `fingerprints` is Berth's own.
  */
-import type { ImageRow } from '../content/images.ts'
+import type { ImageRow, ImageSigner } from '../content/images.ts'
 import { imageId } from '../content/names.ts'
 import type { CollectionRow, EntityRow, RepositoryRow } from '../content/places.ts'
 import type { SearchResult } from '../content/search.ts'
@@ -66,6 +67,10 @@ export interface ImageJson extends Base {
   readonly size: number
   readonly uploaded: boolean
   readonly signed: boolean
+  readonly verified: boolean
+  readonly signatureState: string
+  readonly signatureReason: string
+  readonly signers: readonly ImageSigner[]
   readonly encrypted: boolean
   readonly arch: string
   readonly fingerprints: readonly string[]
@@ -142,6 +147,10 @@ export function imageJson(image: ImageRow): ImageJson {
     size: image.sizeBytes,
     uploaded: true,
     signed: image.signed,
+    verified: image.signatureState === 'verified',
+    signatureState: image.signatureState,
+    signatureReason: image.signatureReason ?? '',
+    signers: image.signers,
     encrypted: image.encrypted,
     arch: image.arch,
     fingerprints: image.fingerprints,

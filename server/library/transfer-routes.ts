@@ -18,11 +18,13 @@ import { contentLength, takeBody } from '../http/body.ts'
 import { jsonBody, parse, splat } from '../http/parse.ts'
 import { newRouter } from '../http/router.ts'
 import { sendBlob } from '../http/send-blob.ts'
+import type { ImageChecks } from '../keystore/image-checks.ts'
 import { wantedArch } from './query.ts'
 
 export interface LibraryTransferParts {
   readonly registry: Registry
   readonly uploads: Uploads
+  readonly imageChecks: ImageChecks
   readonly capabilities: Capabilities
   /** Origin of the library service, for addresses in replies. */
   readonly libraryUrl: string
@@ -44,7 +46,8 @@ const finishParts = z.object({
 const abortParts = z.object({ uploadID: z.string() })
 
 export function libraryTransferRoutes(parts: LibraryTransferParts): Router {
-  const { registry, uploads, capabilities, libraryUrl, defaults, redirectFromBytes } = parts
+  const { registry, uploads, imageChecks, capabilities, libraryUrl, defaults, redirectFromBytes } =
+    parts
   const router = newRouter()
   const body = jsonBody()
   const longBody = jsonBody('2mb') // 10,000 parts and their ETags
@@ -132,21 +135,31 @@ export function libraryTransferRoutes(parts: LibraryTransferParts): Router {
 
   router.get('/v1/imagefile/*image', async (req, res) => {
     const reference = parseImageReference(splat(req, 'image'), defaults)
-    const image = await registry.resolve(actorOf(req), reference, wantedArch(req))
-    if (req.method === 'GET') await registry.countDownload(image)
-    const { digest, sizeBytes } = image
-    if (sizeBytes >= redirectFromBytes) {
-      // The client fetches parallel ranges of 5 MiB from there (scs-library-client, downloader.go).
-      const path = capabilities.downloadPath({ digest, size: sizeBytes })
-      res.redirect(303, libraryUrl + path)
-      return
+    const [actor, arch] = [actorOf(req), wantedArch(req)]
+    const find = async () => {
+      const {
+        digest,
+        sizeBytes: size,
+        repositoryId,
+      } = await registry.resolve(actor, reference, arch)
+      const file = size < redirectFromBytes ? await registry.openBlob(digest, size) : undefined
+      return { digest, size, repositoryId, file }
     }
-    const file = await registry.openBlob(digest, sizeBytes)
-    await sendBlob(req, res, file, { size: sizeBytes, etag: digest })
+    const image = await find().catch(async (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT') throw error
+      // Deleted and swept since it was found: the second time that is said.
+      return await find()
+    })
+    const { digest, size, file } = image
+    if (req.method === 'GET') await registry.countDownload(image)
+    if (file !== undefined) return await sendBlob(req, res, file, { size, etag: digest })
+    // The client fetches parallel ranges of 5 MiB from there (scs-library-client, downloader.go).
+    res.redirect(303, libraryUrl + capabilities.downloadPath({ digest, size }))
   })
 
   /** What the client prints after a push: the use of the quota, and the container's page. */
   async function receipt(image: ImageRow): Promise<object> {
+    await imageChecks.arrived(image.digest)
     const entity = await registry.getEntity(image.entity)
     return {
       quota: { quotaTotal: entity.quotaBytes, quotaUsage: entity.usedBytes },

@@ -33,6 +33,7 @@ const HEADER = {
   version: 42,
   arch: 45,
   uuid: 48,
+  created: 64,
   free: 80,
   total: 88,
   tableOffset: 96,
@@ -43,11 +44,20 @@ const DESCRIPTOR = {
   dataType: 0,
   used: 4,
   id: 5,
+  group: 9,
+  link: 13,
   offset: 17,
   size: 25,
+  padded: 33,
+  created: 41,
+  modified: 49,
+  owner: 57,
   name: 73,
   extra: 201,
 } as const
+
+/** Set in the number of every group, and in a link when it leads to a group. */
+const GROUP_BITS = 0xf000_0000
 
 const ENCRYPTED_SQUASHFS = 5
 const PRIMARY_SYSTEM = 2
@@ -79,16 +89,24 @@ export interface Header {
   /** Where the descriptor table is, in bytes; inside the file and behind the header. */
   readonly tableOffset: number
   readonly tableBytes: number
+  /** What a signature covers of the header: all up to the times, without the architecture. */
+  readonly signedBytes: Buffer
 }
 
 /** One used slot of the table. Its bytes [offset, offset + size) are inside the file. */
 export interface Descriptor {
   readonly dataType: number
+  /** Unique in what real writers make; nothing here relies on it. */
+  readonly id: number
+  /** As it is stored; see groupOf. */
+  readonly groupField: number
   readonly offset: number
   readonly size: number
   readonly name: string
   /** 384 bytes whose meaning depends on the data type. */
   readonly extra: Buffer
+  /** All 585 bytes as they are in the table. */
+  readonly slot: Buffer
 }
 
 /**
@@ -128,6 +146,10 @@ export function decodeHeader(bytes: Buffer, fileBytes: number): Header {
     usedSlots: total - bytes.readBigInt64LE(HEADER.free),
     tableOffset: Number(tableOffset),
     tableBytes: Number(tableBytes),
+    signedBytes: Buffer.concat([
+      bytes.subarray(0, HEADER.arch),
+      bytes.subarray(HEADER.uuid, HEADER.created),
+    ]),
   }
 }
 
@@ -191,6 +213,43 @@ export function signerFingerprint({ extra }: Descriptor): string | undefined {
   return isZero(fingerprint) ? undefined : fingerprint.toString('hex').toUpperCase()
 }
 
+/** The descriptor of a signature names a hash that clients know: one of SHA-2 or BLAKE2. */
+export function hasSignatureHash({ extra }: Descriptor): boolean {
+  const hash = extra.readInt32LE(0)
+  return hash >= 1 && hash <= 5
+}
+
+/** The number of the group that the object is in; 0 when it is in none. */
+export function groupOf({ groupField }: Pick<Descriptor, 'groupField'>): number {
+  return groupField & ~GROUP_BITS
+}
+
+/** The number of the group that the object is linked to; undefined when it is linked to none. */
+export function linkedGroup({ slot }: Descriptor): number | undefined {
+  const link = slot.readUInt32LE(DESCRIPTOR.link)
+  const group = link & ~GROUP_BITS
+  return group > 0 && link === GROUP_BITS + group ? group : undefined
+}
+
+/**
+ * What a signature covers of an object's descriptor (sylabs/sif pkg/sif/descriptor.go,
+ * GetIntegrityReader): not where the object is nor when it was changed, so that an image may be
+ * rearranged, and its ID only as the distance from the lowest one of its group.
+ */
+export function signedDescriptorBytes({ slot }: Descriptor, relativeId: number): Buffer {
+  const numbers = Buffer.alloc(5)
+  numbers.writeUInt8(1) // used; any byte but zero is that in the file
+  numbers.writeUInt32LE(relativeId, 1)
+  return Buffer.concat([
+    slot.subarray(DESCRIPTOR.dataType, DESCRIPTOR.used),
+    numbers,
+    slot.subarray(DESCRIPTOR.link, DESCRIPTOR.offset),
+    slot.subarray(DESCRIPTOR.size, DESCRIPTOR.padded),
+    slot.subarray(DESCRIPTOR.created, DESCRIPTOR.modified),
+    slot.subarray(DESCRIPTOR.owner),
+  ])
+}
+
 /** The digest that an OCI object's descriptor states (`sha256:…`); undefined when it is no digest. */
 export function ociDigest({ extra }: Descriptor): string | undefined {
   const digest = textUntilNul(extra)
@@ -213,10 +272,13 @@ function decode(slot: Buffer, header: Header, fileBytes: number): Descriptor {
   }
   return {
     dataType: slot.readInt32LE(DESCRIPTOR.dataType),
+    id,
+    groupField: slot.readUInt32LE(DESCRIPTOR.group),
     offset: Number(offset),
     size: Number(size),
     name: textUntilNul(slot.subarray(DESCRIPTOR.name, DESCRIPTOR.extra)),
     extra: slot.subarray(DESCRIPTOR.extra),
+    slot,
   }
 }
 

@@ -28,9 +28,12 @@ test('an image tells what its bytes say', async () => {
   for (const reference of ['v1?arch=arm64', 'v1', libraryHash(sif), `sif.${uuid}`]) {
     const reply = await server.anonymous.get(`/v1/images/${path}:${reference}`)
     assert.equal(reply.status, 200, reply.body.toString())
-    const { createdAt, updatedAt, fingerprints, ...image } = reply.json.data
+    const { createdAt, updatedAt, fingerprints, signers, signatureReason, ...image } =
+      reply.json.data
     assert.ok(Date.parse(createdAt) <= Date.parse(updatedAt))
     assert.equal(fingerprints.length, 1)
+    assert.equal(signers.length, 1)
+    assert.match(signatureReason, /verify --key/)
     assert.equal(String(fingerprints[0]).toLowerCase(), fingerprint)
     assert.deepEqual(image, {
       id: `${path}:${libraryHash(sif)}`,
@@ -38,6 +41,8 @@ test('an image tells what its bytes say', async () => {
       size: sif.length,
       uploaded: true,
       signed: true,
+      verified: false,
+      signatureState: 'dsse',
       encrypted: true,
       arch: 'arm64',
       tags: ['latest', 'v1'],

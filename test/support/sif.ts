@@ -17,7 +17,7 @@ interface SifOptions {
   readonly definition?: string
   /** In a JSON object named inspect-metadata.json, as current builds write them. */
   readonly labels?: Readonly<Record<string, string>>
-  /** One signature object each; `fingerprint` is 40 hexadecimal characters, or empty for DSSE. */
+  /** One signature object each, which holds dsseEnvelope; `fingerprint` is 40 hexadecimal characters, or empty for DSSE. */
   readonly signatures?: readonly { readonly fingerprint: string }[]
   readonly encrypted?: boolean
   /** An OCI-SIF: root index, manifest, config and the payload as its layer; header arch 00. */
@@ -37,6 +37,8 @@ export interface SifObject {
   readonly content: Buffer | string
   readonly name?: string
   readonly extra?: Buffer
+  /** By default 1; 0 for an object in no group. */
+  readonly group?: number
 }
 
 const ARCH_CODES = { '386': '01', amd64: '02', arm64: '04', ppc64le: '06', riscv64: '12' }
@@ -61,7 +63,7 @@ export function makeSif(options: SifOptions = {}): Buffer {
     slot.writeInt32LE(object.dataType, 0)
     slot.writeUInt8(1, 4)
     slot.writeUInt32LE(index + 1, 5)
-    slot.writeUInt32LE(GROUP + 1, 9)
+    slot.writeUInt32LE(GROUP + (object.group ?? 1), 9)
     slot.writeBigInt64LE(BigInt(offset), 17)
     slot.writeBigInt64LE(BigInt(content.length), 25)
     slot.writeBigInt64LE(BigInt(offset - end + content.length), 33)
@@ -92,6 +94,13 @@ export function makeSif(options: SifOptions = {}): Buffer {
   for (const [index, field] of fields.entries()) head.writeBigInt64LE(BigInt(field), 64 + index * 8)
   return Buffer.concat([...chunks, Buffer.alloc(options.padding ?? 0)])
 }
+
+/** An envelope as `apptainer sign --key` writes it; its signature is none. */
+export const dsseEnvelope = JSON.stringify({
+  payloadType: 'application/vnd.sylabs.sif-metadata+json',
+  payload: Buffer.from('{"version":1}').toString('base64'),
+  signatures: [{ keyid: '', sig: 'AAAA' }],
+})
 
 export function memorySource(buffer: Buffer): ByteSource {
   return {
@@ -132,7 +141,7 @@ function describe(options: SifOptions, arch: string): readonly SifObject[] {
   for (const { fingerprint } of options.signatures ?? []) {
     const hashSha256 = Buffer.from([1, 0, 0, 0])
     const extra = Buffer.concat([hashSha256, Buffer.from(fingerprint, 'hex')])
-    objects.push({ dataType: 0x4005, content: 'not a real signature', extra })
+    objects.push({ dataType: 0x4005, content: dsseEnvelope, extra })
   }
   return [...objects, ...(options.objects ?? [])]
 }

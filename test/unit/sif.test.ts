@@ -7,6 +7,7 @@ import { describe, test } from 'node:test'
 import { Failure } from '../../server/failure.ts'
 import { inspectSif } from '../../server/sif/inspect.ts'
 import type { SifFacts } from '../../server/sif/inspect.ts'
+import { seededPicker } from '../support/seeded-picker.ts'
 import { makeSif, memorySource, partitionExtra } from '../support/sif.ts'
 import type { SifObject } from '../support/sif.ts'
 
@@ -557,13 +558,4 @@ function mutate(original: Buffer, pick: (below: number) => number): Buffer {
     }
   }
   return pick(20) === 0 ? mutant.subarray(0, pick(mutant.length + 1)) : mutant
-}
-
-/** Whole numbers in [0, below), the same ones for the same seed: a linear congruential generator. */
-function seededPicker(seed: number): (below: number) => number {
-  let state = BigInt(seed)
-  return (below) => {
-    state = BigInt.asUintN(64, state * 6_364_136_223_846_793_005n + 1_442_695_040_888_963_407n)
-    return Number((state >> 33n) % BigInt(below))
-  }
 }
