@@ -6,7 +6,9 @@ import test from 'node:test'
 import { packageRoot } from '../../server/package-root.ts'
 
 // The rings of the house: imports point inward only.
-const domain = ['content', 'accounts', 'directory']
+const domain = ['content', 'accounts', 'directory', 'keystore']
+/** Presentations that stand beside what they show. */
+const routes = ['accounts/routes.ts', 'keystore/routes.ts', 'keystore/hkp2-routes.ts']
 const presentations = ['library', 'enterprise', 'api', 'ui', 'transfer', 'discovery']
 const composition = ['app.ts', 'appliance.ts', 'main.ts', 'welcome.ts']
 const isComposition = (file: string): boolean => composition.includes(file)
@@ -41,9 +43,7 @@ test('the foundation imports nothing that stands on it', () => {
 })
 
 test('the domain knows nothing of HTTP, of the dialects or of how it is wired', () => {
-  const files = sources.filter(
-    ({ file, ring }) => domain.includes(ring) && file !== 'accounts/routes.ts',
-  )
+  const files = sources.filter(({ file, ring }) => domain.includes(ring) && !routes.includes(file))
   assertNone(
     files,
     (target) =>
@@ -75,6 +75,20 @@ test('only the directory speaks LDAP', () => {
   )
 })
 
+test('the keystore knows accounts, and nothing of content or of a directory', () => {
+  const files = sources.filter(({ ring }) => ring === 'keystore')
+  assert.ok(files.length > 10)
+  assertNone(files, (target) => ['content', 'directory'].includes(ringOf(target)))
+})
+
+test('only what runs on a thread of its own parses keys', () => {
+  const parsers = sources.filter(({ imports }) => imports.includes('openpgp'))
+  assert.deepEqual(parsers.map(({ file }) => file).sort(), [
+    'keystore/public-key.ts',
+    'keystore/self-signature.ts',
+  ])
+})
+
 test('accounts know nothing of content', () => {
   assertNone(
     sources.filter(({ ring }) => ring === 'accounts'),
@@ -84,7 +98,7 @@ test('accounts know nothing of content', () => {
 
 test('a presentation parses, calls and prints: no SQL, no files, no wiring', () => {
   const files = sources.filter(
-    ({ file, ring }) => presentations.includes(ring) || file === 'accounts/routes.ts',
+    ({ file, ring }) => presentations.includes(ring) || routes.includes(file),
   )
   const banned = ['pg', 'node:fs', 'node:fs/promises', 'database.ts', ...composition]
   assertNone(files, (target) => banned.includes(target))
