@@ -4,6 +4,7 @@
  * much memory, is ended, and the next key gets a new one. This file is both sides; the thread begins
  * at the end of it, and only there is the OpenPGP library loaded.
  */
+import { constants, platform, setPriority } from 'node:os'
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads'
 
 import { Failure, invalid } from '../failure.ts'
@@ -230,6 +231,8 @@ function isOutOfMemory(error: Error): boolean {
 const role = 'berth key reading thread'
 
 async function serve(port: NonNullable<typeof parentPort>): Promise<void> {
+  // Of this thread alone, on Linux: where processors are few, the event loop goes first.
+  if (platform() === 'linux') setPriority(constants.priority.PRIORITY_BELOW_NORMAL)
   const { mergeCertificates, readCertificate } = await import('./read-certificate.ts')
   const answer = async (request: Request): Promise<Answer> => {
     try {
