@@ -1,7 +1,4 @@
-/**
- * /api/v1/keys: the caller's signing keys, retiring one, taking one out, and the images that a key has
- * signed.
- */
+/** /api/v1/keys: the caller's signing keys, retiring one, taking one out, and what a key has signed. */
 import type { Request, Router } from 'express'
 import { z } from 'zod'
 
@@ -63,6 +60,15 @@ export const keyOperations: readonly Operation[] = [
     problems: [400, 401, 403, 404],
   },
   {
+    method: 'get',
+    path: '/api/v1/keys/{fingerprint}/images',
+    parameters: fingerprintParameter,
+    summary: 'Images with a signature of a key, which need not be in the keystore: the newest 1000',
+    credentials: ['token'],
+    reply: { status: 200, data: z.array(signedImage) },
+    problems: [400, 401],
+  },
+  {
     method: 'delete',
     path: '/api/v1/keys/{fingerprint}',
     parameters: fingerprintParameter,
@@ -72,15 +78,6 @@ export const keyOperations: readonly Operation[] = [
     body: removal,
     reply: { status: 200, data: z.object({ fingerprint: z.string() }) },
     problems: [400, 401, 403, 404],
-  },
-  {
-    method: 'get',
-    path: '/api/v1/keys/{fingerprint}/images',
-    parameters: fingerprintParameter,
-    summary: 'Images with a signature of a key, which need not be in the keystore: the newest 1000',
-    credentials: ['token'],
-    reply: { status: 200, data: z.array(signedImage) },
-    problems: [400, 401],
   },
 ]
 
@@ -99,16 +96,16 @@ export function keyRoutes(keystore: Keystore, registry: Registry): Router {
     res.json({ data: keyJson(await keystore.setRetired(actorOf(req), fingerprint, retired)) })
   })
 
+  router.get('/api/v1/keys/:fingerprint/images', async (req, res) => {
+    const images = await registry.listSignedBy(actorOf(req), fingerprintOf(req), maxImages)
+    res.json({ data: images.map(signedImageJson) })
+  })
+
   router.delete('/api/v1/keys/:fingerprint', jsonBody(), async (req, res) => {
     const { reason } = parse(removal, req.body)
     const fingerprint = fingerprintOf(req)
     await keystore.tombstone(actorOf(req), fingerprint, reason)
     res.json({ data: { fingerprint } })
-  })
-
-  router.get('/api/v1/keys/:fingerprint/images', async (req, res) => {
-    const images = await registry.listSignedBy(actorOf(req), fingerprintOf(req), maxImages)
-    res.json({ data: images.map(signedImageJson) })
   })
 
   return router

@@ -66,10 +66,9 @@ export class Keystore {
     if (account === undefined && !this.#options.anonymousUpdates) throw signInFirst(actor)
     this.#pace.require(account?.accountId ?? actor.address)
     const incoming = await this.#reader.read(block)
-    const { fingerprint } = incoming
     // What takes long is done without a transaction, and done again if the key has changed meanwhile.
     for (let attempt = 0; attempt < maxAttempts; attempt += 1) {
-      const seen = await findKey(this.#database, fingerprint)
+      const seen = await findKey(this.#database, incoming.fingerprint)
       const certificate =
         seen === undefined || seen.tombstonedAt !== null
           ? incoming
@@ -78,7 +77,7 @@ export class Keystore {
         async (tx) => await this.#store(tx, actor, certificate, seen),
       )
       if (result === undefined) continue
-      if (result.outcome !== 'unchanged') this.#options.changed(fingerprint)
+      if (result.outcome !== 'unchanged') this.#options.changed(result.fingerprint)
       return result
     }
     throw new Failure('conflict', 'key', 'Others are changing this key: try again in a moment.')
