@@ -42,6 +42,8 @@ export function openRegistryShell(t: TestContext, client: Client): RegistryShell
   writeFileSync(join(work, 'token'), client.credentials?.token ?? '', { mode: 0o600 })
   const policy = JSON.stringify({ default: [{ type: 'insecureAcceptAnything' }] })
   writeFileSync(join(home, '.config/containers/policy.json'), policy)
+  const signedIn = join(home, 'auth.json')
+  writeFileSync(signedIn, '{}', { mode: 0o600 })
   const storage = join(home, 'storage.conf')
   writeFileSync(storage, storageConfig(home))
   const containers = join(home, 'containers.conf')
@@ -50,7 +52,7 @@ export function openRegistryShell(t: TestContext, client: Client): RegistryShell
     PATH: process.env['PATH'],
     HOME: home,
     XDG_RUNTIME_DIR: join(home, 'run'),
-    REGISTRY_AUTH_FILE: join(home, 'auth.json'),
+    REGISTRY_AUTH_FILE: signedIn,
     DOCKER_CONFIG: home,
     CONTAINERS_STORAGE_CONF: storage,
     CONTAINERS_CONF: containers,
