@@ -71,11 +71,19 @@ export function callerFor(
   const isGranted = grants?.some(
     (grant) => grant.name === name.path && grant.actions.includes(action),
   )
-  if (isGranted === false) throw unauthenticated(`The token does not allow to ${action} here.`)
-  if (actor.kind === 'anonymous' && (action !== 'pull' || !options.anonymousPull)) {
+  const isUnsigned = actor.kind === 'anonymous'
+  if (isUnsigned && (isGranted === false || action !== 'pull' || !options.anonymousPull)) {
     throw unauthenticated('Sign in with your user name and an access token.')
   }
+  if (isGranted === false) throw notGranted(name, action)
   return actor
+}
+
+/** The same whether the repository is there or not. */
+function notGranted({ path, entity }: RepositoryName, action: RegistryAction): Failure {
+  return unauthenticated(
+    `Your sign-in does not allow to ${action} "${path}": ask the owner of "${entity}" for access, or choose a name that begins with your own.`,
+  )
 }
 
 /**
