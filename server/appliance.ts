@@ -19,6 +19,7 @@ import { Artifacts } from './content/artifacts.ts'
 import { BlobStore } from './content/blob-store.ts'
 import { BlobUploads } from './content/blob-uploads.ts'
 import { CollectionAccess } from './content/collection-access.ts'
+import { DownloadCounts } from './content/download-counts.ts'
 import { HashThread } from './content/hash-thread.ts'
 import { Registry } from './content/registry.ts'
 import { LibraryReports } from './content/reports.ts'
@@ -117,7 +118,8 @@ async function assemble(
     allowedGroups: config.groups.allowed,
     groupSpaces,
   }
-  const registry = new Registry(database, blobs, { defaultQuotaBytes, groupSpaces })
+  const downloads = new DownloadCounts(database, log)
+  const registry = new Registry(database, blobs, { defaultQuotaBytes, groupSpaces, downloads })
   const thread = new HashThread()
   const hashing = { thread, turns: new Turns() }
   const limits = {
@@ -177,6 +179,7 @@ async function assemble(
     },
     close: async () => {
       await thread.close()
+      await downloads.close()
       await database.close()
       await leave()
     },

@@ -12,6 +12,7 @@ import { allows, requireAccount, requirePermission, viewerOf } from '../accounts
 import type { Database, Db } from '../database.ts'
 import { Failure, invalid, notFound } from '../failure.ts'
 import type { BlobStore } from './blob-store.ts'
+import type { DownloadCounts } from './download-counts.ts'
 import {
   announceImage,
   findReadableSif,
@@ -25,7 +26,6 @@ import { removeManifests } from './manifest-removal.ts'
 import { manifestsOfSif } from './manifests.ts'
 import type { Arch, Digest, ImageReference, RepositoryName, Tag } from './names.ts'
 import {
-  countDownload,
   findCollection,
   findEntity,
   findRepository,
@@ -52,6 +52,7 @@ import type { SpaceUsage } from './usage.ts'
 export interface RegistryOptions {
   readonly defaultQuotaBytes: number
   readonly groupSpaces: GroupSpaces
+  readonly downloads: DownloadCounts
 }
 
 export class Registry {
@@ -59,12 +60,14 @@ export class Registry {
   readonly #blobs: BlobStore
   readonly #defaultQuota: number
   readonly #groupSpaces: GroupSpaces
+  readonly #downloads: DownloadCounts
 
   constructor(database: Database, blobs: BlobStore, options: RegistryOptions) {
     this.#database = database
     this.#blobs = blobs
     this.#defaultQuota = options.defaultQuotaBytes
     this.#groupSpaces = options.groupSpaces
+    this.#downloads = options.downloads
   }
 
   // Entities, collections, repositories
@@ -414,8 +417,8 @@ export class Registry {
   }
 
   /** Counts a download of the image; the bytes come from `openBlob`. */
-  async countDownload(image: { readonly repositoryId: number }): Promise<void> {
-    await countDownload(this.#database, image.repositoryId)
+  countDownload(image: { readonly repositoryId: number }): void {
+    this.#downloads.add(image.repositoryId)
   }
 
   /** Opens stored bytes for whoever was allowed to read them when the request or URL was made. */

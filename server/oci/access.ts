@@ -51,8 +51,11 @@ async function findCaller(req: Request, options: AccessOptions): Promise<Caller>
   if (token === undefined) {
     return { actor: anonymous(address), grants: undefined, hasCredential: false }
   }
-  const account = await options.tokens.authenticate(token, address)
-  if (account !== undefined) return { actor: account, grants: undefined, hasCredential: true }
+  if (!options.registryTokens.claimsToBe(token)) {
+    const account = await options.tokens.authenticate(token, address)
+    if (account === undefined) throw wrongCredential()
+    return { actor: account, grants: undefined, hasCredential: true }
+  }
   const inSession = /\/blobs\/uploads\/[0-9a-f]{32}$/.test(req.path)
   const bearer = await options.registryTokens.verify(token, address, { inSession })
   if (bearer === undefined) throw wrongCredential()

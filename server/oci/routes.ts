@@ -101,7 +101,7 @@ export function ociRoutes(parts: OciRouteParts): Router {
     const name = nameOf(req)
     const actor = callerFor(req, name, 'pull', parts)
     const manifest = await artifacts.getManifest(actor, name, wantedReference(req, name))
-    if (req.method === 'GET') await artifacts.countDownload(manifest)
+    if (req.method === 'GET') artifacts.countDownload(manifest)
     res.set({
       'Content-Type': manifest.mediaType,
       'Content-Length': String(manifest.bytes.length),
