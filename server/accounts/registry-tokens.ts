@@ -15,8 +15,11 @@ import type { Tokens } from './tokens.ts'
 
 export type RegistryAction = 'pull' | 'push' | 'delete'
 
+/** Stands for the list of all repositories in the place of a repository's path. */
+export const catalogName = 'registry:catalog'
+
 export interface Grant {
-  /** The path of the repository, or `registry:catalog`. */
+  /** The path of the repository, or `catalogName`. */
   readonly name: string
   readonly actions: readonly RegistryAction[]
 }

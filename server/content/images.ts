@@ -107,7 +107,10 @@ export async function forgetAnnounced(tx: Db, repositoryId: number, digest: Dige
         where u.repository_id = i.repository_id and u.expected_digest = i.digest)`)
 }
 
-/** The bytes are stored and linked: gives the image its manifest. */
+/**
+ * The bytes are stored and linked: gives the image its manifest. Where a client of the registry has
+ * pushed one that holds it, that is it: one more, which nobody knows of, would outlive its deletion.
+ */
 export async function putSifManifest(
   tx: Db,
   repositoryId: number,
@@ -115,6 +118,10 @@ export async function putSifManifest(
   manifest: ComposedManifest,
   createdBy: string,
 ): Promise<void> {
+  const [held] = await tx.query(sql`
+    select 1 from images
+    where repository_id = ${repositoryId} and digest = ${digest} and manifest_digest is not null`)
+  if (held !== undefined) return
   const { mediaType, bytes, configDigest, config } = manifest
   await insertManifest(tx, repositoryId, {
     digest: manifest.digest,

@@ -6,6 +6,7 @@
 import type { Request, RequestHandler } from 'express'
 
 import type { Actor } from '../accounts/actor.ts'
+import { catalogName } from '../accounts/registry-tokens.ts'
 import type { Bearer, Grant, RegistryAction, RegistryTokens } from '../accounts/registry-tokens.ts'
 import type { Tokens } from '../accounts/tokens.ts'
 import type { RepositoryName } from '../content/names.ts'
@@ -87,6 +88,19 @@ function notGranted({ path, entity }: RepositoryName, action: RegistryAction): F
   return unauthenticated(
     `Your sign-in does not allow to ${action} "${path}": ask the owner of "${entity}" for access, or choose a name that begins with your own.`,
   )
+}
+
+/** Who lists the repositories. A token for some of them is no token for the names of all. */
+export function catalogReader(req: Request, options: { readonly anonymousPull: boolean }): Actor {
+  scopes.set(req, `${catalogName}:*`)
+  const { actor, grants } = callerOf(req)
+  if (grants?.some(({ name }) => name === catalogName) === false) {
+    throw unauthenticated('The token does not allow to list the repositories.')
+  }
+  if (actor.kind === 'anonymous' && !options.anonymousPull) {
+    throw unauthenticated('Sign in with your user name and an access token.')
+  }
+  return actor
 }
 
 /**

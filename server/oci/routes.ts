@@ -19,7 +19,7 @@ import { queryOf } from '../http/parse.ts'
 import { newRouter } from '../http/router.ts'
 import { sendBlob } from '../http/send-blob.ts'
 import type { Log } from '../log.ts'
-import { callerFor, callerOf, identifyCaller } from './access.ts'
+import { callerFor, callerOf, catalogReader, identifyCaller } from './access.ts'
 import { pageOf } from './page.ts'
 import { route } from './paths.ts'
 import { isInUse, ociErrors } from './problem.ts'
@@ -62,10 +62,7 @@ export function ociRoutes(parts: OciRouteParts): Router {
   })
 
   router.get('/v2/_catalog', async (req, res) => {
-    const { actor } = callerOf(req)
-    if (actor.kind === 'anonymous' && !parts.anonymousPull) {
-      throw unauthenticated('Sign in with your user name and an access token.')
-    }
+    const actor = catalogReader(req, parts)
     const page = pageOf(req)
     const found = await artifacts.listRepositories(actor, { ...page, limit: page.limit + 1 })
     res.json({ repositories: page.cut(res, found, '/v2/_catalog') })
