@@ -166,11 +166,12 @@ export class Model {
     const own = this.own.get(sif)
     assert.ok(own)
     repository.links.add(sif)
-    if (!repository.manifests.has(own.digest)) {
+    // One that the registry pushed is the image's manifest already.
+    if (!repository.images.has(sif)) {
       const stored = { known: own, charged: 0, blobs: [sif], inline: own.config }
-      repository.manifests.set(own.digest, stored)
+      if (!repository.manifests.has(own.digest)) repository.manifests.set(own.digest, stored)
+      repository.images.set(sif, own.digest)
     }
-    if (!repository.images.has(sif)) repository.images.set(sif, own.digest)
     return readable ? { announce: 200 } : { announce: 200, open: 200 }
   }
 
