@@ -49,6 +49,13 @@ export function findApptainerRoot(): string | undefined {
   return found.status === 0 ? found.stdout.toString().trim() : undefined
 }
 
+/** False, or why tests are skipped. With CI=true a missing root fails instead: .ci/run has made it. */
+export function withoutApptainer(root: string | undefined): false | string {
+  return root === undefined && process.env['CI'] !== 'true'
+    ? 'there is no Apptainer root; as root, .ci/apptainer-root makes it'
+    : false
+}
+
 /** A machine whose user has an empty home. Its directories go away with the test. */
 export function openApptainer(t: TestContext, options: ApptainerOptions): Apptainer {
   const { root, environment = {}, timeoutSeconds = 120 } = options
