@@ -5,7 +5,7 @@ import { parseArgs } from 'node:util'
 import { z } from 'zod'
 
 import { endpointUrl, exchange, refusalOf, requireSafe, siteName } from './endpoint.ts'
-import { CommandError, runCommand, UsageError } from './exit.ts'
+import { CommandError, UsageError } from './exit.ts'
 import { readPassword } from './password-prompt.ts'
 
 const help = `get_singularity_token [--user NAME] [--url URL] [--label TEXT] [--json]
@@ -32,8 +32,9 @@ const issued = z.looseObject({
   }),
 })
 
-await runCommand('get_singularity_token', async () => {
+export async function getSingularityToken(args: readonly string[]): Promise<void> {
   const { values, positionals } = parseArgs({
+    args: [...args],
     allowPositionals: true,
     options: {
       user: { type: 'string' },
@@ -77,7 +78,7 @@ await runCommand('get_singularity_token', async () => {
   process.stdout.write(
     `${values.json === true ? JSON.stringify({ token, id, expiration }) : token}\n`,
   )
-})
+}
 
 function loginName(): string {
   try {
