@@ -59,6 +59,7 @@ export async function siteName(url: URL): Promise<string> {
 
 export interface EndpointReply {
   readonly status: number
+  readonly headers: Headers
   /** The body; undefined when it is not JSON. */
   readonly json: unknown
 }
@@ -82,7 +83,7 @@ export async function exchange(
     const text = `${url.origin} sends on to ${printable(target)}: give the right address with --url.`
     throw new CommandError(text)
   }
-  return { status: reply.status, json: parseJson(reply.text) }
+  return { status: reply.status, headers: reply.headers, json: parseJson(reply.text) }
 }
 
 /** What the server said about a refusal. */

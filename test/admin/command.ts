@@ -5,7 +5,12 @@ import { join } from 'node:path'
 
 import { packageRoot } from '../../server/package-root.ts'
 
-export type CommandName = 'berthctl' | 'get_singularity_token'
+export type CommandName =
+  | 'berthctl'
+  | 'get_singularity_token'
+  | 'list_singularity_tokens'
+  | 'show_container_library_usage'
+  | 'berth-singularity'
 
 export interface CommandOptions {
   /** What comes on standard input, which is not a terminal. */

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 
 import { sql } from '../../server/database.ts'
+import { packageRoot } from '../../server/package-root.ts'
 import type { Client } from '../support/client.ts'
 import { startServer } from '../support/server.ts'
 import type { TestServer } from '../support/server.ts'
@@ -28,6 +29,11 @@ export const programs: readonly Program[] = [
     name: 'the stock plugin',
     skip: hasPlugin ? false : 'SingularityCE 4.6 with its enterprise plugin is not installed',
     command: () => [singularity, 'enterprise'],
+  },
+  {
+    name: "Berth's own",
+    skip: false,
+    command: () => [join(packageRoot, 'admin-cli/bin/berth-singularity'), 'enterprise'],
   },
   {
     name: 'enterprise-driver',

@@ -8,9 +8,9 @@ import { dirname, join } from 'node:path'
 import { stringify as stringifyToml } from 'smol-toml'
 import { stringify as stringifyYaml } from 'yaml'
 
-import { packageRoot } from '../../server/package-root.ts'
-import { loginTools } from '../login-tools.ts'
-import { uriOf } from '../remote-yaml.ts'
+import { packageRoot } from '../../../server/package-root.ts'
+import { loginTools } from '../../login-tools.ts'
+import { uriOf } from '../../remote-yaml.ts'
 
 export interface LoginNode {
   readonly url: URL
@@ -42,8 +42,9 @@ export async function writePrefix(
 
   await makeDirectory(directory, 'libexec')
   await copyFile(executable, join(directory, 'libexec/berth-login-tools'))
-  await putTemplate('launcher.sh', 'bin/berth-login-tools', 0o755)
-  for (const name of loginTools) await symlink('berth-login-tools', join(directory, 'bin', name))
+  const launcher = join(packageRoot, 'admin-cli/bin/login-tool')
+  await put('bin/berth-login-tool', await readFile(launcher, 'utf8'), 0o755)
+  for (const name of loginTools) await symlink('berth-login-tool', join(directory, 'bin', name))
   for (const client of ['singularity', 'apptainer']) {
     await putTemplate('wrapper.sh', `wrapper/${client}`, 0o755)
   }
@@ -54,7 +55,7 @@ export async function writePrefix(
   await putTemplate('completion.zsh', 'share/zsh/site-functions/_berth_login_tools')
   await putTemplate('module.tcl', `modulefiles/berth/${node.version}`)
   await putTemplate('module.lua', `lmod/berth/${node.version}.lua`)
-  await put('etc/client.toml', `${stringifyToml({ url: node.url.origin })}\n`)
+  await put('etc/client.toml', stringifyToml({ url: node.url.origin }))
   await put('etc/remote.yaml', remoteYaml(node))
 }
 
@@ -66,7 +67,7 @@ function remoteYaml({ url, site, exclusive }: LoginNode): string {
 }
 
 async function readTemplate(name: string): Promise<string> {
-  return await readFile(join(packageRoot, 'admin-cli/login-node', name), 'utf8')
+  return await readFile(join(packageRoot, 'admin-cli/login-node/package', name), 'utf8')
 }
 
 function fill(template: string, { url, site, prefix, version }: LoginNode): string {

@@ -27,6 +27,7 @@ case $command in
   enterprise)
     self=$(readlink -f -- "$0")
     shift "$before"
+    export BERTH_CLIENT="$name"
     exec "${self%/*/*}/bin/berth-singularity" "$@"
     ;;
 esac

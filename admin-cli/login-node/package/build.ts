@@ -1,14 +1,13 @@
 /** `npm run build:login-tools`: what a site installs on its login nodes, in dist/login-tools. */
-import { mkdir, readFile, rename, rm } from 'node:fs/promises'
+import { mkdir, rename, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 
-import { z } from 'zod'
-
-import { readConfig } from '../../server/config.ts'
-import { packageRoot } from '../../server/package-root.ts'
-import { parseAddress } from '../endpoint.ts'
-import { runCommand, UsageError } from '../exit.ts'
+import { readConfig } from '../../../server/config.ts'
+import { packageRoot } from '../../../server/package-root.ts'
+import { berthVersion } from '../../../server/version.ts'
+import { parseAddress } from '../../endpoint.ts'
+import { runCommand, UsageError } from '../../exit.ts'
 import { writeExecutable } from './executable.ts'
 import { writePrefix } from './prefix.ts'
 import type { LoginNode } from './prefix.ts'
@@ -44,10 +43,10 @@ await runCommand('build:login-tools', async () => {
   const config = readConfig()
   const node: LoginNode = {
     url: parseAddress(values.url ?? config.publicUrl),
-    site: parseSite(values.site ?? config.site.name),
+    site: parseSite(values.site ?? config.siteName),
     prefix: parsePrefix(values.prefix ?? target),
     exclusive: values.exclusive ?? false,
-    version: await ownVersion(),
+    version: berthVersion,
   }
   const unfinished = `${target}.unfinished`
   await rm(unfinished, { recursive: true, force: true })
@@ -86,9 +85,4 @@ function parsePrefix(text: string): string {
   throw new UsageError(
     `"${text}" is no place for the commands: --prefix is an absolute path of letters, digits and . _ + -.`,
   )
-}
-
-async function ownVersion(): Promise<string> {
-  const text = await readFile(join(packageRoot, 'package.json'), 'utf8')
-  return z.looseObject({ version: z.string() }).parse(JSON.parse(text)).version
 }

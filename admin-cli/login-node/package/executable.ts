@@ -8,8 +8,8 @@ import { promisify } from 'node:util'
 
 import { build } from 'esbuild'
 
-import { packageRoot } from '../../server/package-root.ts'
-import { CommandError } from '../exit.ts'
+import { packageRoot } from '../../../server/package-root.ts'
+import { CommandError } from '../../exit.ts'
 
 const run = promisify(execFile)
 
