@@ -1,4 +1,4 @@
-/** How the commands end: 0 done, 1 it did not work, 2 it was called wrongly. */
+/** How the commands end: 0 done, 1 it did not work, 2 it was called wrongly, 141 nobody reads. */
 import { ConfigError } from '../server/config.ts'
 import { Failure } from '../server/failure.ts'
 
@@ -14,6 +14,7 @@ export class CommandError extends Error {
 
 /** Runs a command; what goes wrong becomes one line on standard error and the exit status. */
 export async function runCommand(name: string, command: () => Promise<void>): Promise<void> {
+  watchOutput(name)
   try {
     await command()
   } catch (error) {
@@ -21,6 +22,22 @@ export async function runCommand(name: string, command: () => Promise<void>): Pr
     process.exitCode = status
     process.stderr.write(`${name}: ${text}\n`)
   }
+}
+
+/** As SIGPIPE would end a program: whoever reads, such as `head`, has seen enough. */
+const readerHasGone = 141
+
+function watchOutput(name: string): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') {
+      process.exitCode = readerHasGone
+      return
+    }
+    process.exitCode = 1
+    process.stderr.write(`${name}: the result could not be written: ${error.message}\n`)
+  })
+  // Nobody is left who could be told.
+  process.stderr.on('error', () => {})
 }
 
 function explain(name: string, error: unknown): { status: 1 | 2; text: string } {

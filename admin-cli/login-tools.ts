@@ -1,12 +1,12 @@
 /** The commands of the login nodes, under the names by which people call them. */
 import { basename } from 'node:path'
 
+import type { ClientName } from './client-programs.ts'
 import { enterprise } from './enterprise/command.ts'
 import { runCommand, UsageError } from './exit.ts'
 import { getSingularityToken } from './login-node/get-singularity-token.ts'
 import { listSingularityTokens } from './login-node/list-singularity-tokens.ts'
 import { showContainerLibraryUsage } from './login-node/show-container-library-usage.ts'
-import type { Client } from './remotes.ts'
 
 const tools: Readonly<Record<string, (args: readonly string[]) => Promise<void>>> = {
   get_singularity_token: getSingularityToken,
@@ -35,6 +35,6 @@ async function singularity(args: readonly string[]): Promise<void> {
 }
 
 /** The wrapper says under which name it was called: that one's remote.yaml is looked at first. */
-function clientName(): Client {
+function clientName(): ClientName {
   return process.env['BERTH_CLIENT'] === 'apptainer' ? 'apptainer' : 'singularity'
 }

@@ -1,10 +1,11 @@
-import { accessSync, constants, realpathSync } from 'node:fs'
 import { homedir } from 'node:os'
-import { basename, delimiter, join, resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 
 import { readConfig } from '../../server/config.ts'
 import { packageRoot } from '../../server/package-root.ts'
+import { clientBehind, clientNames } from '../client-programs.ts'
+import type { ClientName } from '../client-programs.ts'
 import type { Command } from '../command.ts'
 import { configuredAddress, endpointUrl, parseAddress } from '../endpoint.ts'
 import { UsageError } from '../exit.ts'
@@ -22,9 +23,6 @@ a port, because the clients' own "remote add" cannot take one. Everything else i
   --client      whose file (default: of those on the PATH, else apptainer)
   --home DIR    a home other than yours: DIR/.apptainer/remote.yaml, DIR/.singularity/remote.yaml
 `
-
-const clients = ['apptainer', 'singularity'] as const
-type ClientName = (typeof clients)[number]
 
 export const remoteCommand: Command = {
   help,
@@ -69,9 +67,9 @@ function ownAddress(): string {
 }
 
 function parseClient(text: string): ClientName {
-  const client = clients.find((one) => one === text)
+  const client = clientNames.find((one) => one === text)
   if (client !== undefined) return client
-  throw new UsageError(`--client is ${clients.join(' or ')}.`)
+  throw new UsageError(`--client is ${clientNames.join(' or ')}.`)
 }
 
 function fileOf(client: ClientName, home: string | undefined): string {
@@ -81,27 +79,8 @@ function fileOf(client: ClientName, home: string | undefined): string {
 }
 
 function installed(): readonly ClientName[] {
-  const found = clients.filter((client) => {
-    const program = findProgram(client)
-    // Apptainer installs a link called singularity, and reads its own file under that name too.
-    const isOther = client === 'singularity' && basename(program ?? '') === 'apptainer'
-    return program !== undefined && !isOther
-  })
+  const found = clientNames.filter((client) => clientBehind(client) === client)
   return found.length > 0 ? found : ['apptainer']
-}
-
-/** The real path of what the shell would run. */
-function findProgram(name: string): string | undefined {
-  for (const directory of (process.env['PATH'] ?? '').split(delimiter)) {
-    const path = join(directory, name)
-    try {
-      accessSync(path, constants.X_OK)
-      return realpathSync(path)
-    } catch {
-      continue // not in this directory
-    }
-  }
-  return undefined
 }
 
 function nextSteps(client: ClientName, name: string, url: URL): string {

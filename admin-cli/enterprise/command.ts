@@ -1,10 +1,10 @@
 /** `singularity enterprise …` of sites without the stock plugin: the same words, tables and statuses. */
 import { parseArgs } from 'node:util'
 
+import type { ClientName } from '../client-programs.ts'
 import { CommandError, UsageError } from '../exit.ts'
 import { printable } from '../printable.ts'
-import { activeRemote } from '../remotes.ts'
-import type { Client } from '../remotes.ts'
+import { activeRemote, remoteAt } from '../remotes.ts'
 import { tokenEndsSoon } from '../token-notice.ts'
 import { describe, get, nounOf } from './get.ts'
 import type { Report } from './get.ts'
@@ -27,7 +27,7 @@ const help = `singularity enterprise: what is in the library, and your access to
 
 IDs are those that the lists show. Options of get: -o short|long|csv|json|yaml (--json), and for tokens
 --user NAME, --show-disabled-tokens, --show-auto-tokens. It asks the active endpoint ("singularity
-remote list") with your token ("singularity remote login").
+remote list") with your token ("singularity remote login"), or with --url URL another one.
 `
 
 const report: Report = {
@@ -35,7 +35,7 @@ const report: Report = {
   warn: (text) => void process.stderr.write(`WARNING: ${printable(text)}\n`),
 }
 
-export async function enterprise(client: Client, args: readonly string[]): Promise<void> {
+export async function enterprise(client: ClientName, args: readonly string[]): Promise<void> {
   const { values, positionals } = parseArgs({
     args: [...args],
     allowPositionals: true,
@@ -46,6 +46,7 @@ export async function enterprise(client: Client, args: readonly string[]): Promi
       all: { type: 'boolean' },
       'show-disabled-tokens': { type: 'boolean' },
       'show-auto-tokens': { type: 'boolean' },
+      url: { type: 'string' },
       help: { type: 'boolean', short: 'h' },
     },
   })
@@ -54,8 +55,10 @@ export async function enterprise(client: Client, args: readonly string[]): Promi
     process.stdout.write(help)
     return
   }
-  const discover = async (): Promise<Services> =>
-    await Services.discover(activeRemote(client), tokenEndsSoon())
+  const discover = async (): Promise<Services> => {
+    const remote = values.url === undefined ? activeRemote(client) : remoteAt(client, values.url)
+    return await Services.discover(remote, tokenEndsSoon())
+  }
   switch (verb) {
     case 'version':
       process.stdout.write('1.0.0\n')
@@ -108,7 +111,7 @@ async function revoke(
     }
     for (const id of ids) {
       report.info(`Revoking token ${id}`)
-      await services.call('token service', 'DELETE', `/v1/token/${encode(id)}`)
+      await services.revoke(encode(id))
     }
     return
   }
@@ -116,5 +119,5 @@ async function revoke(
   const [id = services.accountId] = await services.accountIds(user === undefined ? [] : [user])
   if (id === '') throw new CommandError('Sign in first: singularity remote login.')
   report.info(`Revoking all tokens of user ${id}`)
-  await services.call('token service', 'DELETE', `/v1/token/all?sub=${encodeURIComponent(id)}`)
+  await services.revoke(`all?sub=${encodeURIComponent(id)}`)
 }

@@ -177,8 +177,7 @@ export async function describe(services: Services, noun: string, ref: string): P
       return await describeOne(services, users, ref, id)
     }
     default: {
-      const reply = await services.call('token service', 'GET', `/v1/token/${encode(ref)}`)
-      return describeText('Token', ref, token.parse(reply))
+      return describeText('Token', ref, await tokenOf(services, ref))
     }
   }
 }
@@ -195,11 +194,9 @@ async function listing<Row extends object>(
   const found =
     path === undefined
       ? await eachOf(refs, report, async (ref) => {
-          const reply = await services.call(service, 'GET', single(ref))
-          return z.object({ data: row }).parse(reply).data
+          return (await services.get(service, single(ref), z.object({ data: row }))).data
         })
-      : (z.object({ data: z.array(row).nullish() }).parse(await services.call(service, 'GET', path))
-          .data ?? [])
+      : ((await services.get(service, path, z.object({ data: z.array(row).nullish() }))).data ?? [])
   // Names are compared as bytes.
   const sorted = sortBy
     ? found.toSorted((a, b) => (sortBy(a) < sortBy(b) ? -1 : Number(sortBy(a) > sortBy(b))))
@@ -231,8 +228,8 @@ async function describeOne<Row extends object>(
   typed: string,
   ref: string,
 ): Promise<string> {
-  const reply = await services.call(service, 'GET', single(ref))
-  return describeText(title, typed, z.object({ data: row }).parse(reply).data)
+  const { data } = await services.get(service, single(ref), z.object({ data: row }))
+  return describeText(title, typed, data)
 }
 
 async function tokens(
@@ -243,9 +240,7 @@ async function tokens(
 ): Promise<string> {
   const all =
     refs.length > 0
-      ? await eachOf(refs, report, async (ref) =>
-          token.parse(await services.call('token service', 'GET', `/v1/token/${encode(ref)}`)),
-        )
+      ? await eachOf(refs, report, async (ref) => await tokenOf(services, ref))
       : await tokensOf(services, options, report)
   const rows = all.filter(({ label }) => options.showAuto || !automatic.test(label))
   const isTable = options.form === 'short' || options.form === 'long' || options.form === 'csv'
@@ -267,7 +262,9 @@ async function tokensOf(services: Services, options: GetOptions, report: Report)
     ...(options.showDisabled ? { all: 'true' } : {}),
     ...(id === '' ? {} : { sub: id }),
   })
-  return z
-    .array(token)
-    .parse(await services.call('token service', 'GET', `/v1/tokens?${query.toString()}`))
+  return await services.get('token service', `/v1/tokens?${query.toString()}`, z.array(token))
+}
+
+async function tokenOf(services: Services, id: string): Promise<Token> {
+  return await services.get('token service', `/v1/token/${encode(id)}`, token)
 }

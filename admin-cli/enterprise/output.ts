@@ -37,8 +37,11 @@ export function tableText(table: readonly (readonly string[])[]): string {
   const [header = [], ...rows] = table
   const last = header.length - 1
   const widths = header.map((title, column) => {
-    const cells = rows.map((row) => widthOf(row[column] ?? ''))
-    return Math.max(column === last ? 0 : widthOf(title), ...cells) + 1
+    const widest = rows.reduce(
+      (width, row) => Math.max(width, widthOf(row[column] ?? '')),
+      column === last ? 0 : widthOf(title),
+    )
+    return widest + 1
   })
   const pad = (cell: string, column: number): string =>
     cell + ' '.repeat(Math.max(0, (widths[column] ?? 0) - widthOf(cell)))

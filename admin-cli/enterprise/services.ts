@@ -9,10 +9,11 @@ import type { ActiveRemote } from '../remotes.ts'
 import { user } from './objects.ts'
 import type { User } from './objects.ts'
 
-const address = z.looseObject({ uri: z.string().min(1) })
+const origin = z.url({ protocol: /^https?$/ })
+const address = z.looseObject({ uri: origin })
 const discovery = z.looseObject({
   libraryAPI: address,
-  builderAPI: address.extend({ managerUri: z.string().min(1) }),
+  builderAPI: address.extend({ managerUri: origin }),
   keystoreAPI: address,
   consentAPI: address,
   tokenAPI: address,
@@ -85,17 +86,22 @@ export class Services {
   }
 
   async version(service: ServiceName): Promise<string> {
-    const reply = await this.call(service, 'GET', '/version')
-    return version.parse(reply).data.version
+    return (await this.get(service, '/version', version)).data.version
   }
 
-  /** The JSON of a 200; anything else is thrown as the plugin words it. */
-  async call(service: ServiceName, method: 'GET' | 'DELETE', path: string): Promise<unknown> {
-    const reply = await this.#send(service, method, path)
-    if (reply.status === 200) return reply.json
+  /** The JSON of a 200, which must have this shape. */
+  async get<T>(service: ServiceName, path: string, shape: z.ZodType<T>): Promise<T> {
+    const parsed = shape.safeParse((await this.#succeed(service, 'GET', path)).json)
+    if (parsed.success) return parsed.data
+    const { origin } = this.#urls[service]
     throw new CommandError(
-      `[${method} ${path.split('?', 1)[0]}][${reply.status}] ${reasonOf(reply)}`,
+      `The ${service} at ${origin} answers ${wordsOf('GET', path)} with something else than it should: is the address right?`,
     )
+  }
+
+  /** Ends one token by its ID, or with `all?sub=` those of an account. */
+  async revoke(path: string): Promise<void> {
+    await this.#succeed('token service', 'DELETE', `/v1/token/${path}`)
   }
 
   async isTokenLive(): Promise<boolean> {
@@ -105,9 +111,8 @@ export class Services {
   /** IDs of accounts; a name that is no ID is looked up in the list of all, which is for administrators. */
   async accountIds(refs: readonly string[]): Promise<string[]> {
     if (refs.every((ref) => isObjectId(ref))) return [...refs]
-    const all = z
-      .object({ data: z.array(user) })
-      .parse(await this.call('consent service', 'GET', '/v1/admin/users')).data
+    const everybody = z.object({ data: z.array(user) })
+    const { data: all } = await this.get('consent service', '/v1/admin/users', everybody)
     return refs.map((ref) => {
       const found = all.find(({ id, username }) => id === ref || username === ref)
       if (found === undefined) throw new CommandError(`"${printable(ref)}" - unknown user`)
@@ -116,8 +121,8 @@ export class Services {
   }
 
   async user(id: string): Promise<User> {
-    const reply = await this.call('consent service', 'GET', `/v1/admin/users/${encode(id)}`)
-    return z.object({ data: user }).parse(reply).data
+    const path = `/v1/admin/users/${encode(id)}`
+    return (await this.get('consent service', path, z.object({ data: user }))).data
   }
 
   /** Names of accounts by their IDs, each asked for once. */
@@ -137,6 +142,17 @@ export class Services {
     return this.#names
   }
 
+  /** Success is exactly 200; anything else is thrown as the plugin words it. */
+  async #succeed(
+    service: ServiceName,
+    method: 'GET' | 'DELETE',
+    path: string,
+  ): Promise<EndpointReply> {
+    const reply = await this.#send(service, method, path)
+    if (reply.status === 200) return reply
+    throw new CommandError(`${wordsOf(method, path)}[${reply.status}] ${reasonOf(reply)}`)
+  }
+
   async #send(service: ServiceName, method: string, path: string): Promise<EndpointReply> {
     const headers = this.#token ? { authorization: `Bearer ${this.#token}` } : {}
     const base = this.#urls[service]
@@ -146,6 +162,10 @@ export class Services {
     if (expires !== null) this.#notice(new Date(expires))
     return reply
   }
+}
+
+function wordsOf(method: string, path: string): string {
+  return `[${method} ${path.split('?', 1)[0]}]`
 }
 
 function isObjectId(text: string): boolean {

@@ -46,7 +46,9 @@ export async function openPasswordSession(options: {
 /** What the server says goes beyond "wrong" when the password is right but does not let anybody in. */
 function wrongPassword(reply: EndpointReply, user: string, isOwnName: boolean): CommandError {
   const said = refusalOf(reply)
-  if (said !== 'The name or the password is wrong.') return new CommandError(said)
+  if (!/^(?:HTTP status|The name or the password is wrong)/.test(said)) {
+    return new CommandError(said)
+  }
   const hint = isOwnName ? ', or name another account with --user' : ''
   return new CommandError(
     `The password of ${user} is wrong, or there is no such account: try again${hint}.`,

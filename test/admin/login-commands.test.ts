@@ -167,10 +167,11 @@ test('enterprise takes the endpoint and the token from the remote.yaml of the cl
   const moved = home('moved', { 'conf/remote.yaml': good })
   const env = { HOME: '/nonexistent', SINGULARITY_CONFIGDIR: join(moved, 'conf') }
   assert.match((await enterprise(env, 'status')).stdout, /Auth token is valid/)
-  // What a module provides for everybody holds where the user has nothing of his own.
+  // What a module provides for everybody holds where the user has nothing of his own; nobody's token
+  // is taken from there.
   const module = home('module', { 'remote.yaml': good })
   const provided = { HOME: '/nonexistent', BERTH_REMOTES: join(module, 'remote.yaml') }
-  assert.match((await enterprise(provided, 'status')).stdout, /Auth token is valid/)
+  assert.match((await enterprise(provided, 'status')).stdout, /No authentication token provided/)
 })
 
 test('without an endpoint, or with a file that is none, it says what to do', async () => {
