@@ -18,7 +18,7 @@ import { join } from 'node:path'
 import test, { after } from 'node:test'
 
 import { packageRoot } from '../../server/package-root.ts'
-import { eventually } from '../support/server.ts'
+import { openTerminal, withoutTerminal } from '../support/terminal.ts'
 
 const scratch = mkdtempSync(join(tmpdir(), 'berth-wrapper-'))
 after(() => rmSync(scratch, { recursive: true, force: true }))
@@ -192,20 +192,13 @@ test('standard input and output pass as they are', async () => {
   assert.ok(Buffer.concat(pieces).equals(bytes))
 })
 
-const noScript = spawnSync('script', ['--version']).status === 0 ? false : 'script is not installed'
-
-test('the terminal stays the terminal', { skip: noScript }, async () => {
+test('the terminal stays the terminal', { skip: withoutTerminal }, async (t) => {
   const command =
     'singularity -c \'test -t 0 && test -t 1 && test -t 2 && read line && echo "got $line" && exit 42\''
-  const child = spawn(which('script'), ['--quiet', '--return', '--command', command, '/dev/null'], {
-    env: { PATH: pathOf([wrapper, realProgram('sh')]), SHELL: '/bin/sh', TERM: 'dumb' },
-  })
-  let screen = ''
-  child.stdout.on('data', (piece: Buffer) => (screen += piece.toString()))
-  const closed = once(child, 'close')
-  child.stdin.write('typed\r')
-  await eventually(async () => screen.includes('got typed'), 'the answer')
-  assert.deepEqual(await closed, [42, null])
+  const terminal = openTerminal(t, command, { PATH: pathOf([wrapper, realProgram('sh')]) })
+  terminal.type('typed\r')
+  await terminal.see('got typed')
+  assert.equal(await terminal.closed, 42)
 })
 
 interface Outcome {
