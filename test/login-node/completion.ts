@@ -23,7 +23,7 @@ const lines: readonly (readonly [keys: string, line: RegExp])[] = [
   ['show_container_library_usage --js\t', /show_container_library_usage --json $/],
   ['berth-singularity ent\tdel\tt\t', /berth-singularity enterprise +delete +token $/],
   ['berth-singularity enterprise get c\t', /berth-singularity enterprise get col $/],
-  ['berth-singularity enterprise get tok --show-d\t', /get tok --show-disabled-tokens $/],
+  ['berth-singularity enterprise get tok alice --show-d\t', /alice --show-disabled-tokens $/],
 ]
 
 /** `prefix` holds the commands, and the files for completion as the module and README.md name them. */

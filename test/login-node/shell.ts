@@ -66,7 +66,13 @@ export async function openShell(
       return { status, text: text.slice(text.indexOf('\n') + 1).trimEnd() }
     },
     seeLine: async (line, from) => {
-      await eventually(async () => line.test(lineOf(shown(from))), `${line}`, 30_000)
+      const typed = (): string => lineOf(shown(from))
+      const deadlineMs = 30_000
+      await eventually(async () => line.test(typed()), `${line}`, deadlineMs).catch(
+        (error: Error) => {
+          throw new Error(`${error.message}; the line is ${JSON.stringify(typed())}`)
+        },
+      )
     },
     done: async (line) => {
       const { status, text } = await shell.run(line)

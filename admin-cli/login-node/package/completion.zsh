@@ -48,7 +48,7 @@ case $service in
       *)
         shift 3 words
         (( CURRENT -= 3 ))
-        _arguments '*:ID:' \
+        _arguments \
           '(-o --output)'{-o,--output}'[form of the list]:form:(short long csv json yaml)' \
           '--json[as JSON]' '--user[whose tokens]:account:_users' '--all[all of the tokens]' \
           '--show-disabled-tokens[also those that are over]' \
