@@ -15,6 +15,14 @@ local -a verbs=(
   'version:version of this command'
   'help:what it does'
 )
+local -a options=(
+  '--output:form of the list'
+  '--json:as JSON'
+  '--user:whose tokens'
+  '--all:all of the tokens'
+  '--show-disabled-tokens:also those that are over'
+  '--show-auto-tokens:also those that programs made'
+)
 local -a nouns=(
   'col:collections of a user or group'
   'rep:repositories of a collection'
@@ -46,13 +54,12 @@ case $service in
         esac
         ;;
       *)
-        shift 3 words
-        (( CURRENT -= 3 ))
-        _arguments \
-          '(-o --output)'{-o,--output}'[form of the list]:form:(short long csv json yaml)' \
-          '--json[as JSON]' '--user[whose tokens]:account:_users' '--all[all of the tokens]' \
-          '--show-disabled-tokens[also those that are over]' \
-          '--show-auto-tokens[also those that programs made]'
+        # IDs stand before options and between them, and nobody knows them here.
+        case $words[CURRENT-1] in
+          -o|--output) compadd short long csv json yaml ;;
+          --user) _users ;;
+          *) _describe -o option options ;;
+        esac
         ;;
     esac
     ;;
