@@ -4,6 +4,7 @@ import { join } from 'node:path'
 
 import type { DirectoryRules } from './accounts/directory-accounts.ts'
 import { GroupSpaces } from './accounts/group-spaces.ts'
+import { RegistryTokens } from './accounts/registry-tokens.ts'
 import { revalidate } from './accounts/revalidation.ts'
 import type { RevalidationResult } from './accounts/revalidation.ts'
 import { Roster } from './accounts/roster.ts'
@@ -14,7 +15,9 @@ import { TokenRegister } from './accounts/token-register.ts'
 import { Tokens } from './accounts/tokens.ts'
 import { Capabilities } from './capability.ts'
 import type { Config } from './config.ts'
+import { Artifacts } from './content/artifacts.ts'
 import { BlobStore } from './content/blob-store.ts'
+import { BlobUploads } from './content/blob-uploads.ts'
 import { CollectionAccess } from './content/collection-access.ts'
 import { HashThread } from './content/hash-thread.ts'
 import { Registry } from './content/registry.ts'
@@ -22,6 +25,7 @@ import { LibraryReports } from './content/reports.ts'
 import { SpaceQuotas } from './content/space-quotas.ts'
 import { sweep } from './content/sweep.ts'
 import type { SweepResult } from './content/sweep.ts'
+import { Turns } from './content/turns.ts'
 import { Uploads } from './content/uploads.ts'
 import { openDatabase, sql } from './database.ts'
 import type { Database, DatabaseAddress } from './database.ts'
@@ -38,9 +42,12 @@ export interface Appliance {
   readonly registry: Registry
   readonly collectionAccess: CollectionAccess
   readonly uploads: Uploads
+  readonly blobUploads: BlobUploads
+  readonly artifacts: Artifacts
+  readonly tokens: Tokens
+  readonly registryTokens: RegistryTokens
   readonly reports: LibraryReports
   readonly quotas: SpaceQuotas
-  readonly tokens: Tokens
   readonly tokenRegister: TokenRegister
   readonly roster: Roster
   readonly signingKey: SigningKey
@@ -112,13 +119,18 @@ async function assemble(
   }
   const registry = new Registry(database, blobs, { defaultQuotaBytes, groupSpaces })
   const thread = new HashThread()
-  const uploads = new Uploads(database, blobs, registry, thread, {
+  const hashing = { thread, turns: new Turns() }
+  const limits = {
     defaultQuotaBytes,
     maxImageBytes: config.library.maxImageBytes,
-    partBytes: config.library.partBytes,
     keepFreeBytes: config.storage.keepFreeBytes,
     expireHours: config.uploads.expireHours,
+  }
+  const uploads = new Uploads(database, blobs, registry, hashing, {
+    ...limits,
+    partBytes: config.library.partBytes,
   })
+  const blobUploads = new BlobUploads(database, blobs, registry, hashing, limits)
   const tokens = new Tokens(database, {
     key: signingKey,
     issuer: config.publicUrl,
@@ -132,9 +144,12 @@ async function assemble(
     registry,
     collectionAccess: new CollectionAccess(database, registry),
     uploads,
+    blobUploads,
+    artifacts: new Artifacts(database, blobs, registry, { defaultQuotaBytes }),
+    tokens,
+    registryTokens: new RegistryTokens(signingKey, tokens, config.publicUrl),
     reports: new LibraryReports(database),
     quotas: new SpaceQuotas(database, defaultQuotaBytes),
-    tokens,
     tokenRegister: new TokenRegister(database),
     roster: new Roster(database, rules.adminGroup),
     signingKey,
@@ -150,7 +165,7 @@ async function assemble(
     revalidate: async (options = {}) =>
       directory && (await revalidate(database, { directory, rules, ...options })),
     sweep: async () =>
-      await sweep({ database, blobs, uploads, graceHours: config.storage.graceHours }),
+      await sweep({ database, blobs, uploads, blobUploads, graceHours: config.storage.graceHours }),
     ready: async () => {
       try {
         await Promise.all([database.query(sql`select 1`), blobs.freeBytes()])

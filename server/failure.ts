@@ -27,6 +27,7 @@ export type FailureSubject =
   | 'repository'
   | 'image'
   | 'tag'
+  | 'manifest'
   | 'digest'
   | 'upload'
   | 'blob'

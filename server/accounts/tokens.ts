@@ -44,6 +44,18 @@ export interface TokensOptions {
   readonly perAccount: number
 }
 
+interface LiveToken {
+  readonly tokenId: string
+  readonly hash: Buffer
+  readonly accountId: string
+  readonly name: string
+  readonly principals: string[]
+  readonly isAdmin: boolean
+  readonly scope: TokenScope
+  readonly tokenExpiresAt: Date
+  readonly stale: boolean
+}
+
 const maxLabel = 200
 const maxTokenLength = 4096
 
@@ -139,28 +151,24 @@ export class Tokens {
   /** The account behind a token, or undefined unless the token is live right now. */
   async authenticate(token: string, address: string): Promise<AccountActor | undefined> {
     if (token.length > maxTokenLength) return undefined
-    const [row] = await this.#database.query<{
-      tokenId: string
-      accountId: string
-      name: string
-      principals: string[]
-      isAdmin: boolean
-      scope: TokenScope
-      tokenExpiresAt: Date
-      stale: boolean
-    }>(sql`
-      select t.id as "tokenId", a.id as "accountId", a.name, principals_of(a.id) as "principals",
-        a.is_admin as "isAdmin", t.scope, t.expires_at as "tokenExpiresAt",
-        t.last_used_at is null or t.last_used_at < now() - interval '5 minutes' as "stale"
-      from tokens t join accounts a on a.id = t.account_id
-      where t.hash = ${hashOf(token)} and t.revoked_at is null and t.expires_at > now()
-        and a.disabled_at is null and a.suspended_at is null`)
-    if (row === undefined) return undefined
-    if (row.stale) {
+    const [row] = await this.#database.query<LiveToken>(sql`
+      select t.* from live_tokens t where t.hash = ${hashOf(token)}`)
+    return row && (await this.#used(row, address))
+  }
+
+  /** The same by the Token ID, for credentials that were made from the token. */
+  async authenticateById(id: string, address: string): Promise<AccountActor | undefined> {
+    const [row] = await this.#database.query<LiveToken>(sql`
+      select t.* from live_tokens t where t."tokenId" = ${id}`)
+    return row && (await this.#used(row, address))
+  }
+
+  async #used(row: LiveToken, address: string): Promise<AccountActor> {
+    const { stale, hash: _, ...account } = row
+    if (stale) {
       await this.#database.query(sql`
         update tokens set last_used_at = now(), last_used_from = ${address} where id = ${row.tokenId}`)
     }
-    const { stale: _, ...account } = row
     return { kind: 'account', ...account, address }
   }
 

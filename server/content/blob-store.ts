@@ -3,6 +3,7 @@
  *
  *   store.json                        { "storeId": …, "layout": 1 }, the twin of the row in `store`
  *   blobs/sha256/<2 hex>/<64 hex>     a blob; its name is its content's SHA-256
+ *   blobs/sha512/<2 hex>/<128 hex>    the same under the other algorithm of the registry
  *   incoming/<upload id>              bytes of an upload that has not ended
  *
  * How a blob becomes safe: written to `incoming`, hashed on the way, fdatasync, rename, fsync of the
@@ -18,10 +19,11 @@ import { sql } from '../database.ts'
 import type { Database } from '../database.ts'
 import { Failure } from '../failure.ts'
 import { newStoreId } from '../identifiers.ts'
-import { digestOfHex, hexOf } from './names.ts'
+import { algorithmOf, hexOf, parseDigest } from './names.ts'
 import type { Digest } from './names.ts'
 
 const layoutVersion = 1
+const algorithms = ['sha256', 'sha512'] as const
 
 export class BlobStore {
   readonly #directory: string
@@ -42,12 +44,14 @@ export class BlobStore {
     } else if (row?.id !== marker) {
       throw foreignStore(directory, row?.id, marker)
     }
+    // A store of before the registry has the first algorithm only.
+    await makeDirectories(directory)
     return new BlobStore(directory)
   }
 
   pathOf(digest: Digest): string {
     const hex = hexOf(digest)
-    return join(this.#directory, 'blobs/sha256', hex.slice(0, 2), hex)
+    return join(this.#directory, 'blobs', algorithmOf(digest), hex.slice(0, 2), hex)
   }
 
   incomingPath(uploadId: string): string {
@@ -106,12 +110,14 @@ export class BlobStore {
 
   /** Digests of the files that were last changed before `before`. */
   async *listBlobs(before: Date): AsyncGenerator<Digest> {
-    const root = join(this.#directory, 'blobs/sha256')
-    for (const prefix of await readdir(root)) {
-      for (const name of await readdir(join(root, prefix))) {
-        if (!/^[0-9a-f]{64}$/.test(name)) continue
-        const found = await stat(join(root, prefix, name)).catch(() => undefined)
-        if (found && found.ctime < before) yield digestOfHex(name)
+    for (const algorithm of algorithms) {
+      const root = join(this.#directory, 'blobs', algorithm)
+      for (const prefix of await readdir(root)) {
+        for (const name of await readdir(join(root, prefix))) {
+          if (!/^[0-9a-f]+$/.test(name)) continue
+          const found = await stat(join(root, prefix, name)).catch(() => undefined)
+          if (found && found.ctime < before) yield parseDigest(`${algorithm}:${name}`)
+        }
       }
     }
   }
@@ -124,13 +130,7 @@ export class BlobStore {
 
 async function create(directory: string, database: Database): Promise<void> {
   await mkdir(join(directory, 'incoming'), { recursive: true, mode: 0o700 })
-  // All 256 directories beforehand: a new directory entry would have to be flushed for each blob.
-  for (let prefix = 0; prefix < 256; prefix += 1) {
-    const name = prefix.toString(16).padStart(2, '0')
-    await mkdir(join(directory, 'blobs/sha256', name), { recursive: true, mode: 0o700 })
-  }
-  await syncDirectory(join(directory, 'blobs/sha256'))
-  await syncDirectory(join(directory, 'blobs'))
+  await makeDirectories(directory)
   const id = newStoreId()
   // A crash before the commit leaves a marker without a row and an empty store: made again.
   await database.transaction(async (tx) => {
@@ -144,10 +144,27 @@ async function create(directory: string, database: Database): Promise<void> {
   })
 }
 
+/** All 256 beforehand: a new directory entry would have to be flushed for each blob. */
+async function makeDirectories(directory: string): Promise<void> {
+  for (const algorithm of algorithms) {
+    const root = join(directory, 'blobs', algorithm)
+    const last = await stat(join(root, 'ff')).catch(() => undefined)
+    if (last !== undefined) continue
+    for (let prefix = 0; prefix < 256; prefix += 1) {
+      const name = prefix.toString(16).padStart(2, '0')
+      await mkdir(join(root, name), { recursive: true, mode: 0o700 })
+    }
+    await syncDirectory(root)
+  }
+  await syncDirectory(join(directory, 'blobs'))
+}
+
 async function isEmpty(directory: string): Promise<boolean> {
-  const root = join(directory, 'blobs/sha256')
-  for (const prefix of await readdir(root)) {
-    if ((await readdir(join(root, prefix))).length > 0) return false
+  for (const algorithm of algorithms) {
+    const root = join(directory, 'blobs', algorithm)
+    for (const prefix of await readdir(root).catch(() => [])) {
+      if ((await readdir(join(root, prefix))).length > 0) return false
+    }
   }
   return true
 }

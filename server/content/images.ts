@@ -3,6 +3,7 @@ import type { Viewer } from '../accounts/permissions.ts'
 import { sql } from '../database.ts'
 import type { Db } from '../database.ts'
 import type { SifFacts } from '../sif/inspect.ts'
+import { insertManifest } from './manifests.ts'
 import type { Arch, Digest, ImageReference, RepositoryPath, Tag } from './names.ts'
 import type { ComposedManifest } from './sif-manifest.ts'
 
@@ -65,8 +66,8 @@ export async function lookUpImages(
   return await db.query<ImageRow>(sql`
     select d.*
     from repositories r join tags t on t.repository_id = r.id
-      join image_details d
-        on d."repositoryId" = t.repository_id and d."manifestDigest" = t.manifest_digest
+      join manifests m on m.repository_id = t.repository_id and m.digest = t.manifest_digest
+      join image_details d on d."repositoryId" = m.repository_id and d.digest = m.sif_digest
     where r.path = ${path} and t.name = ${reference.tag} and t.arch = coalesce(${arch ?? null}, t.arch)
     order by t.updated_at desc
     limit 1`)
@@ -114,33 +115,58 @@ export async function putSifManifest(
   manifest: ComposedManifest,
   createdBy: string,
 ): Promise<void> {
-  await tx.query(sql`
-    insert into manifests
-      (repository_id, digest, media_type, bytes, config_digest, config, created_by)
-    values (${repositoryId}, ${manifest.digest}, ${manifest.mediaType}, ${manifest.bytes},
-      ${manifest.configDigest}, ${manifest.config}, ${createdBy})
-    on conflict (repository_id, digest) do nothing`)
-  await tx.query(sql`
-    insert into images (repository_id, digest, manifest_digest, uploaded_at, created_by)
-    values (${repositoryId}, ${digest}, ${manifest.digest}, now(), ${createdBy})
-    on conflict (repository_id, digest) do update
-    set manifest_digest = excluded.manifest_digest,
-      uploaded_at = coalesce(images.uploaded_at, excluded.uploaded_at)`)
-  await tx.query(sql`update repositories set updated_at = now() where id = ${repositoryId}`)
+  const { mediaType, bytes, configDigest, config } = manifest
+  await insertManifest(tx, repositoryId, {
+    digest: manifest.digest,
+    mediaType,
+    bytes,
+    configDigest,
+    config,
+    sifDigest: digest,
+    artifactType: null,
+    subject: null,
+    annotations: {},
+    composed: false,
+    chargedBytes: 0,
+    blobs: [digest],
+    createdBy,
+  })
+  await putImage(tx, repositoryId, { digest, manifestDigest: manifest.digest, createdBy })
 }
 
-/** Removes an image, its manifest and every tag that points to it; the blob's link is the caller's. */
-export async function removeImage(tx: Db, image: ImageRow): Promise<void> {
-  const { repositoryId, digest, manifestDigest } = image
+/** The image is there: a manifest holds it. It keeps the first one that did. */
+export async function putImage(
+  tx: Db,
+  repositoryId: number,
+  image: {
+    readonly digest: Digest
+    readonly manifestDigest: Digest
+    readonly createdBy: string
+  },
+): Promise<void> {
   await tx.query(sql`
-    delete from tags where repository_id = ${repositoryId} and manifest_digest = ${manifestDigest}`)
-  await tx.query(
-    sql`delete from images where repository_id = ${repositoryId} and digest = ${digest}`,
-  )
-  await tx.query(
-    sql`delete from manifests where repository_id = ${repositoryId} and digest = ${manifestDigest}`,
-  )
-  await tx.query(sql`update repositories set updated_at = now() where id = ${repositoryId}`)
+    insert into images (repository_id, digest, manifest_digest, uploaded_at, created_by)
+    values (${repositoryId}, ${image.digest}, ${image.manifestDigest}, now(), ${image.createdBy})
+    on conflict (repository_id, digest) do update
+    set manifest_digest = coalesce(images.manifest_digest, excluded.manifest_digest),
+      uploaded_at = coalesce(images.uploaded_at, excluded.uploaded_at)`)
+}
+
+/** A manifest is about to go: the image lives on with another one that holds it, or goes as well. */
+export async function forgetManifestOfImage(
+  tx: Db,
+  repositoryId: number,
+  manifestDigest: Digest,
+): Promise<void> {
+  await tx.query(sql`
+    update images i set manifest_digest = m.digest
+    from manifests m
+    where i.repository_id = ${repositoryId} and i.manifest_digest = ${manifestDigest}
+      and m.repository_id = i.repository_id and m.sif_digest = i.digest
+      and m.digest <> ${manifestDigest}`)
+  await tx.query(sql`
+    delete from images
+    where repository_id = ${repositoryId} and manifest_digest = ${manifestDigest}`)
 }
 
 export interface BlobRow {
@@ -149,22 +175,23 @@ export interface BlobRow {
   readonly facts: SifFacts
 }
 
+interface FactsRow {
+  readonly arch: string | null
+  readonly uuid: string | null
+  readonly signed: boolean
+  readonly fingerprints: string[]
+  readonly encrypted: boolean
+  readonly definition: string | null
+  readonly labels: Record<string, string>
+}
+
 /** A stored SIF that the viewer may read in some repository: it need not be sent again. */
 export async function findReadableSif(
   tx: Db,
   digest: Digest,
   viewer: Viewer,
 ): Promise<BlobRow | undefined> {
-  const [row] = await tx.query<{
-    size: number
-    arch: string | null
-    uuid: string | null
-    signed: boolean
-    fingerprints: string[]
-    encrypted: boolean
-    definition: string | null
-    labels: Record<string, string>
-  }>(sql`
+  const [row] = await tx.query<FactsRow & { readonly size: number }>(sql`
     select b.size, f.arch, f.uuid, f.signed, f.fingerprints, f.encrypted, f.definition, f.labels
     from blobs b join sif_facts f on f.digest = b.digest
     where b.digest = ${digest} and exists (
@@ -174,16 +201,24 @@ export async function findReadableSif(
         and readable_by(c.private, c."ownerId", c.readers, ${viewer.principals}, ${viewer.isAdmin}))
     for update of b`)
   if (row === undefined) return undefined
+  return { digest, size: row.size, facts: factsOf(row) }
+}
+
+/** What the bytes of a stored SIF say; undefined for a blob that nobody has read as one. */
+export async function findSifFacts(db: Db, digest: Digest): Promise<SifFacts | undefined> {
+  const [row] = await db.query<FactsRow>(sql`
+    select arch, uuid, signed, fingerprints, encrypted, definition, labels
+    from sif_facts where digest = ${digest}`)
+  return row && factsOf(row)
+}
+
+function factsOf(row: FactsRow): SifFacts {
   return {
-    digest,
-    size: row.size,
-    facts: {
-      ...row,
-      arch: row.arch ?? undefined,
-      uuid: row.uuid ?? undefined,
-      definition: row.definition ?? undefined,
-      oci: undefined,
-    },
+    ...row,
+    arch: row.arch ?? undefined,
+    uuid: row.uuid ?? undefined,
+    definition: row.definition ?? undefined,
+    oci: undefined,
   }
 }
 
@@ -194,9 +229,18 @@ export async function insertSifBlob(
   size: number,
   facts: SifFacts,
 ): Promise<void> {
+  await insertBlob(tx, digest, size)
+  await insertSifFacts(tx, digest, facts)
+}
+
+/** Writes down a stored blob. A condemned one lives again. */
+export async function insertBlob(tx: Db, digest: Digest, size: number): Promise<void> {
   await tx.query(sql`
     insert into blobs (digest, size) values (${digest}, ${size})
     on conflict (digest) do update set condemned_at = null`)
+}
+
+export async function insertSifFacts(tx: Db, digest: Digest, facts: SifFacts): Promise<void> {
   await tx.query(sql`
     insert into sif_facts
       (digest, arch, uuid, signed, fingerprints, encrypted, definition, labels, oci)

@@ -3,13 +3,14 @@
  * A digest has two spellings, `sha256:<hex>` (OCI, database) and `sha256.<hex>` (library).
  */
 import { invalid } from '../failure.ts'
+import type { Failure } from '../failure.ts'
 
 declare const brand: unique symbol
 type Branded<Name extends string> = string & { readonly [brand]: Name }
 
-/** `sha256:` and 64 lower-case hex digits. */
+/** `sha256:` and 64, or `sha512:` and 128 lower-case hex digits. */
 export type Digest = Branded<'Digest'>
-/** `entity/collection/container`. */
+/** `entity/collection/container`; a container of the registry may have slashes in its name. */
 export type RepositoryPath = Branded<'RepositoryPath'>
 export type Tag = Branded<'Tag'>
 /** A Go architecture name: amd64, arm64, ppc64le, … */
@@ -36,7 +37,7 @@ export type ImageReference =
 // OCI distribution-spec, "name": also what the library clients check before a push.
 const segment = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$/
 const tagPattern = /^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$/
-const digestPattern = /^sha256:[0-9a-f]{64}$/
+const digestPattern = /^(?:sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$/
 const libraryHash = /^sha256\.[0-9a-f]{64}$/
 const sifUuid = /^sif\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$/
 const archPattern = /^[a-z0-9]{1,16}$/
@@ -49,13 +50,21 @@ const reservedEntities = new Set(['imagefile', 'tags'])
 
 export function parseDigest(text: string): Digest {
   if (digestPattern.test(text)) return text as Digest
-  throw invalid('digest', `"${show(text)}" is not a digest: expected sha256: and 64 hex digits.`)
+  throw invalid(
+    'digest',
+    `"${show(text)}" is not a digest: expected sha256: and 64, or sha512: and 128 hex digits.`,
+  )
 }
 
 /** `sha256.<hex>` of the library protocol. */
 export function parseLibraryHash(text: string): Digest {
   if (libraryHash.test(text)) return `sha256:${text.slice(7)}` as Digest
   throw invalid('digest', `"${show(text)}" is not an image hash: expected sha256.<64 hex digits>.`)
+}
+
+/** Whether a digest has the algorithm of the library, which knows no other. */
+export function isSha256(digest: Digest): boolean {
+  return digest.startsWith('sha256:')
 }
 
 export function libraryHashOf(digest: Digest): string {
@@ -67,7 +76,11 @@ export function digestOfHex(hex: string): Digest {
 }
 
 export function hexOf(digest: Digest): string {
-  return digest.slice('sha256:'.length)
+  return digest.slice(digest.indexOf(':') + 1)
+}
+
+export function algorithmOf(digest: Digest): 'sha256' | 'sha512' {
+  return isSha256(digest) ? 'sha256' : 'sha512'
 }
 
 export function parseTag(text: string): Tag {
@@ -110,22 +123,36 @@ export function parseCollectionPath(
   }
 }
 
-/** One to three segments; missing ones are the defaults, so `alpine` is `library/default/alpine`. */
+/**
+ * What the library protocol calls a container. Of one or two segments the missing ones are the
+ * defaults, so `alpine` is `library/default/alpine`; with more than three, the container's own name
+ * has slashes, as clients of the registry make them.
+ */
 export function parseRepository(text: string, defaults: NameDefaults): RepositoryName {
   const parts = splitPath(text)
-  const [name, collection = defaults.collection, entity = defaults.entity, ...rest] =
-    parts.toReversed()
-  if (name === undefined || rest.length > 0) {
-    throw invalid(
-      'repository',
-      `"${show(text)}" is not a container path: expected entity/collection/container.`,
-    )
-  }
-  return makeRepository(
-    parseEntityName(entity),
-    parseSegment(collection, 'collection'),
-    parseSegment(name, 'repository'),
-  )
+  if (parts.length > 2) return makeRepository(parts)
+  const [name, collection = defaults.collection] = parts.toReversed()
+  if (name === undefined) throw notAPath(text)
+  return makeRepository([defaults.entity, collection, name])
+}
+
+/** A container that the library's own verbs make: three segments at most. */
+export function parseNewRepository(text: string, defaults: NameDefaults): RepositoryName {
+  if (splitPath(text).length > 3) throw notAPath(text)
+  return parseRepository(text, defaults)
+}
+
+/**
+ * A repository name of the registry. The first segment is the entity, which owns it; of two, the
+ * collection is the default one (`alice/bwa` is `alice/default/bwa`), and one alone is the default
+ * entity's. What is one repository has one path, whichever way it was named.
+ */
+export function parseOciRepository(text: string, defaults: NameDefaults): RepositoryName {
+  const parts = text.split('/')
+  const [first = '', second = ''] = parts
+  if (parts.length > 2) return makeRepository(parts)
+  if (parts.length === 2) return makeRepository([first, defaults.collection, second])
+  return makeRepository([defaults.entity, defaults.collection, first])
 }
 
 /** `path:tag`, `path:sha256.<hex>` or `path:sif.<uuid>`; without a colon the tag is `latest`. */
@@ -146,7 +173,16 @@ export function imageId(path: RepositoryPath, digest: Digest): string {
   return `${path}:${libraryHashOf(digest)}`
 }
 
-function makeRepository(entity: string, collection: string, container: string): RepositoryName {
+function notAPath(text: string): Failure {
+  const expected = 'expected entity/collection/container.'
+  return invalid('repository', `"${show(text)}" is not a container path: ${expected}`)
+}
+
+function makeRepository(parts: readonly string[]): RepositoryName {
+  const [first = '', second = '', ...rest] = parts
+  const entity = parseEntityName(first)
+  const collection = parseSegment(second, 'collection')
+  const container = rest.map((part) => parseSegment(part, 'repository')).join('/')
   const path = `${entity}/${collection}/${container}`
   if (path.length > maxPath) {
     throw invalid('repository', `The path is longer than ${maxPath} characters.`)

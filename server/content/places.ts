@@ -189,6 +189,26 @@ export async function insertRepository(
   return made.length > 0
 }
 
+const attempts = 5
+
+/**
+ * Runs work that makes names and then needs them. A broken push next door that made the same ones
+ * may be removing them at that moment: then once more.
+ */
+export async function repeatIfRemoved<Result>(work: () => Promise<Result>): Promise<Result> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await work()
+    } catch (error) {
+      const removed =
+        error instanceof Failure &&
+        ((error.kind === 'conflict' && error.subject !== 'collection') ||
+          (error.kind === 'not-found' && error.subject === 'repository'))
+      if (!removed || attempt === attempts) throw error
+    }
+  }
+}
+
 export async function countDownload(db: Db, repositoryId: number): Promise<void> {
   await db.query(
     sql`update repositories set download_count = download_count + 1 where id = ${repositoryId}`,
@@ -226,6 +246,7 @@ export async function removeIfEmpty(tx: Db, repositoryId: number): Promise<void>
       and not exists (select 1 from images i where i.repository_id = r.id)
       and not exists (select 1 from manifests m where m.repository_id = r.id)
       and not exists (select 1 from uploads u where u.repository_id = r.id)
+      and not exists (select 1 from repository_blobs l where l.repository_id = r.id)
     returning collection_id as "collectionId", entity_id as "entityId"`)
   if (row === undefined) return
   // A private collection and a quota were set on purpose: they stay.

@@ -1,7 +1,8 @@
 /**
  * The quota ledger. For every entity, at every commit:
  *
- *   used     = sum of the sizes of the distinct blobs that its repositories link to
+ *   used     = sum of the sizes of the distinct blobs that its repositories link to,
+ *              and of the bytes that its manifests are charged
  *   reserved = sum of reserved_bytes of its open uploads
  *   used + reserved ≤ quota, except where an administrator lowered the quota below what was used
  *
@@ -61,6 +62,14 @@ export async function link(
   const { entityId, repositoryId } = place
   const { digest, size } = blob
   await lockEntity(tx, entityId)
+  // Before the reference to it, which takes a weaker lock: two that made theirs stronger afterwards
+  // would wait for each other as soon as the sweep waits between them.
+  const [kept] = await tx.query(
+    sql`update blobs set condemned_at = null where digest = ${digest} returning 1`,
+  )
+  if (kept === undefined) {
+    throw new Failure('conflict', 'blob', 'The bytes were removed at this moment: push them again.')
+  }
   const [charged] = await tx.query(
     sql`select 1 from repository_blobs where entity_id = ${entityId} and digest = ${digest} limit 1`,
   )
@@ -78,7 +87,6 @@ export async function link(
     insert into repository_blobs (repository_id, entity_id, digest)
     values (${repositoryId}, ${entityId}, ${digest})
     on conflict do nothing`)
-  await tx.query(sql`update blobs set condemned_at = null where digest = ${digest}`)
 }
 
 /** Ends the right to serve a blob; the bytes are given back when no repository of the entity has it. */
@@ -101,6 +109,25 @@ export async function unlink(
     update entities set used_bytes = used_bytes - ${removed.size}
     where id = ${entityId} and not exists (
       select 1 from repository_blobs where entity_id = ${entityId} and digest = ${digest})`)
+}
+
+/** Charges the entity for bytes that are kept in the database: a manifest that a client pushed. */
+export async function charge(
+  tx: Db,
+  entityId: number,
+  size: number,
+  defaultQuota: number,
+): Promise<void> {
+  const taken = await tx.query(sql`
+    update entities set used_bytes = used_bytes + ${size}
+    where id = ${entityId}
+      and used_bytes + reserved_bytes + ${size} <= coalesce(quota_bytes, ${defaultQuota})
+    returning 1`)
+  if (taken.length === 0) throw overQuota(await readLedger(tx, entityId, defaultQuota), size)
+}
+
+export async function credit(tx: Db, entityId: number, size: number): Promise<void> {
+  await tx.query(sql`update entities set used_bytes = used_bytes - ${size} where id = ${entityId}`)
 }
 
 export async function readLedger(db: Db, entityId: number, defaultQuota: number): Promise<Ledger> {

@@ -17,10 +17,12 @@ import {
   findReadableSif,
   lookUpImages,
   putSifManifest,
-  removeImage,
   selectImages,
 } from './images.ts'
 import type { ImageRow } from './images.ts'
+import { sifConfigType } from './manifest-document.ts'
+import { removeManifests } from './manifest-removal.ts'
+import { manifestsOfSif } from './manifests.ts'
 import type { Arch, Digest, ImageReference, RepositoryName, Tag } from './names.ts'
 import {
   countDownload,
@@ -34,14 +36,15 @@ import {
   listCollections,
   listEntities,
   listRepositories,
+  repeatIfRemoved,
 } from './places.ts'
 import type { CollectionRow, EntityOwner, EntityRow, RepositoryRow } from './places.ts'
-import { link, lockEntity, readLedger, unlink } from './quota.ts'
+import { link, lockEntity, readLedger } from './quota.ts'
 import type { Ledger } from './quota.ts'
 import { searchPlaces } from './search.ts'
 import type { SearchQuery, SearchResult } from './search.ts'
 import { composeSifManifest } from './sif-manifest.ts'
-import { isTagged, removeTag, selectTags, setTagForArch } from './tags.ts'
+import { findFace, isTagged, removeTag, selectTags, setTagForArch } from './tags.ts'
 import type { TagRow } from './tags.ts'
 import { usageOf } from './usage.ts'
 import type { SpaceUsage } from './usage.ts'
@@ -106,11 +109,20 @@ export class Registry {
     return await listRepositories(this.#database, id)
   }
 
+  /** Whether a push to the space would be let in; the space need not be there yet. */
+  async mayPush(actor: Actor, entity: string): Promise<boolean> {
+    if (actor.kind !== 'account') return false
+    const existing = await findEntity(this.#database, entity, this.#defaultQuota)
+    const owner = existing ? undefined : await this.#ownerOf(this.#database, actor, entity)
+    const ownerId = existing ? existing.ownerId : (owner?.groupId ?? owner?.accountId ?? null)
+    return allows(actor, 'push', { entity, ownerId, private: false, readers: [] })
+  }
+
   /** An entity appears with its owner's first push; administrators may open others. */
   async ensureEntity(actor: Actor, name: string): Promise<EntityRow> {
     const account = requireAccount(actor)
-    await this.#make(async (tx) => {
-      await this.#ensureEntity(tx, account, name)
+    await repeatIfRemoved(async () => {
+      await this.#database.transaction(async (tx) => await this.#ensureEntity(tx, account, name))
     })
     return await this.getEntity(name)
   }
@@ -122,8 +134,10 @@ export class Registry {
     options: { private?: boolean } = {},
   ): Promise<CollectionRow> {
     const account = requireAccount(actor)
-    await this.#make(async (tx) => {
-      await this.#ensureCollection(tx, account, entity, name, options)
+    await repeatIfRemoved(async () => {
+      await this.#database.transaction(async (tx) => {
+        await this.#ensureCollection(tx, account, entity, name, options)
+      })
     })
     return await this.getCollection(actor, entity, name)
   }
@@ -134,22 +148,16 @@ export class Registry {
     options: { description?: string } = {},
   ): Promise<RepositoryRow> {
     const account = requireAccount(actor)
-    await this.#make(async (tx) => {
-      await this.#ensureCollection(tx, account, name.entity, name.collection, {})
-      const made = await insertRepository(tx, name, {
-        description: options.description ?? '',
-        createdBy: account.accountId,
+    return await repeatIfRemoved(async () => {
+      await this.#database.transaction(async (tx) => {
+        await this.#ensureCollection(tx, account, name.entity, name.collection, {})
+        const made = await insertRepository(tx, name, {
+          description: options.description ?? '',
+          createdBy: account.accountId,
+        })
+        if (made) await audit(tx, actor, { action: 'repository.create', target: name.path })
       })
-      if (made) await audit(tx, actor, { action: 'repository.create', target: name.path })
-    })
-    return await this.getRepository(actor, name)
-  }
-
-  /** A broken push next door may be removing the very names that this one needs: then once more. */
-  async #make(work: (tx: Db) => Promise<void>): Promise<void> {
-    await this.#database.transaction(work).catch(async (error: unknown) => {
-      if (!(error instanceof Failure) || error.kind !== 'conflict') throw error
-      await this.#database.transaction(work)
+      return await this.getRepository(actor, name)
     })
   }
 
@@ -217,11 +225,33 @@ export class Registry {
     arch: Arch | undefined,
   ): Promise<ImageRow> {
     const [image, ...others] = await lookUpImages(this.#database, reference, arch)
-    if (image === undefined || !allows(actor, 'pull', image)) throw noSuchImage(reference)
+    if (image === undefined) throw await this.#explainMissing(actor, reference)
+    if (!allows(actor, 'pull', image)) throw noSuchImage(reference)
     if (others.length > 0) {
       throw new Failure('conflict', 'image', 'Several images have this identifier: use sha256.…')
     }
     return image
+  }
+
+  /**
+   * SingularityCE goes on with its OCI pull when it reads the media type of an OCI configuration in
+   * the text of an error that is not 404 (protocol.md 5.7).
+   */
+  async #explainMissing(actor: Actor, reference: ImageReference): Promise<Failure> {
+    const { path } = reference.repository
+    const repository = await findRepository(this.#database, path)
+    if (repository && allows(actor, 'pull', repository) && reference.kind === 'tag') {
+      const images = await selectTags(this.#database, repository.id, { name: reference.tag })
+      const face = await findFace(this.#database, repository.id, reference.tag)
+      // With images of other architectures it is theirs, and this one is simply not there.
+      if (face !== undefined && images.length === 0) {
+        return invalid(
+          'image',
+          `unexpected media type error (got application/vnd.oci.image.config.v1+json, want ${sifConfigType}): ${path}:${reference.tag} is an OCI image, use docker:// with the registry's address`,
+        )
+      }
+    }
+    return noSuchImage(reference)
   }
 
   /** False when the bytes were lost on the disk: the next push of the image is to bring them. */
@@ -245,13 +275,16 @@ export class Registry {
     description: string,
   ): Promise<{ readonly image: ImageRow | undefined; readonly repository: RepositoryRow }> {
     const account = requireAccount(actor)
-    const repository = await this.ensureRepository(actor, name)
-    try {
-      await this.#announce(account, repository, digest, description)
-    } catch (error) {
-      await forgetPush(this.#database, repository, digest)
-      throw error
-    }
+    const repository = await repeatIfRemoved(async () => {
+      const repository = await this.ensureRepository(actor, name)
+      try {
+        await this.#announce(account, repository, digest, description)
+      } catch (error) {
+        await forgetPush(this.#database, repository, digest)
+        throw error
+      }
+      return repository
+    })
     const [image] = await selectImages(this.#database, repository.id, { digest })
     return { image, repository }
   }
@@ -301,11 +334,9 @@ export class Registry {
       if (reference.kind === 'tag') {
         await removeTag(tx, repository.id, reference.tag, arch ?? image.arch)
       }
-      const gone =
-        reference.kind !== 'tag' || !(await isTagged(tx, repository.id, image.manifestDigest))
+      const gone = reference.kind !== 'tag' || !(await isTagged(tx, repository.id, image.digest))
       if (gone) {
-        await removeImage(tx, image)
-        await unlink(tx, place, image.digest)
+        await removeManifests(tx, place, await manifestsOfSif(tx, repository.id, image.digest))
       }
       const target =
         reference.kind === 'tag'
@@ -345,6 +376,7 @@ export class Registry {
     const repository = await this.getRepository(actor, name)
     requirePermission(actor, 'push', repository)
     await this.#database.transaction(async (tx) => {
+      await lockEntity(tx, repository.entityId)
       const [image] = await selectImages(tx, repository.id, { digest })
       if (image === undefined) {
         throw notFound('image', `There is no image with this hash in ${name.path}: push it first.`)
@@ -364,6 +396,7 @@ export class Registry {
     const repository = await this.getRepository(actor, name)
     requirePermission(actor, 'delete', repository)
     await this.#database.transaction(async (tx) => {
+      await lockEntity(tx, repository.entityId)
       const removed = await removeTag(tx, repository.id, tag, undefined)
       if (removed === 0) throw notFound('tag', `There is no tag "${tag}" in ${name.path}.`)
       await audit(tx, actor, { action: 'tag.delete', target: `${name.path}:${tag}` })
@@ -381,7 +414,7 @@ export class Registry {
   }
 
   /** Counts a download of the image; the bytes come from `openBlob`. */
-  async countDownload(image: ImageRow): Promise<void> {
+  async countDownload(image: { readonly repositoryId: number }): Promise<void> {
     await countDownload(this.#database, image.repositoryId)
   }
 

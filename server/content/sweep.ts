@@ -7,8 +7,10 @@
 import { sql } from '../database.ts'
 import type { Database } from '../database.ts'
 import { Failure } from '../failure.ts'
+import { listUnneeded, unlinkUnneeded } from './blob-links.ts'
 import { lockDigest } from './blob-lock.ts'
 import type { BlobStore } from './blob-store.ts'
+import type { BlobUploads } from './blob-uploads.ts'
 import type { Digest } from './names.ts'
 import { removeIfEmpty } from './places.ts'
 import { lockEntity } from './quota.ts'
@@ -26,13 +28,15 @@ export interface SweepParts {
   readonly database: Database
   readonly blobs: BlobStore
   readonly uploads: Uploads
+  readonly blobUploads: BlobUploads
   readonly graceHours: number
 }
 
 export async function sweep(parts: SweepParts): Promise<SweepResult> {
   const { database, uploads, graceHours } = parts
-  const uploadsEnded = await uploads.expire()
+  const uploadsEnded = (await uploads.expire()) + (await parts.blobUploads.expire())
   await uploads.removeOrphans()
+  await unlinkAbandoned(database)
   await dropAbandonedNames(database)
   const condemned = await database.query(sql`
     update blobs b set condemned_at = now()
@@ -91,6 +95,16 @@ async function removeOrphans(parts: SweepParts): Promise<number> {
   return removed
 }
 
+/** Blobs that were pushed and never needed by a manifest. */
+async function unlinkAbandoned(database: Database): Promise<void> {
+  for (const { digest, ...place } of await listUnneeded(database)) {
+    await database.transaction(async (tx) => {
+      await lockEntity(tx, place.entityId)
+      await unlinkUnneeded(tx, place, [digest])
+    })
+  }
+}
+
 /** Announced images that never came, and the empty containers of pushes that were broken off. */
 async function dropAbandonedNames(database: Database): Promise<void> {
   await database.query(sql`
@@ -101,7 +115,8 @@ async function dropAbandonedNames(database: Database): Promise<void> {
   const empty = await database.query<{ id: number; entityId: number }>(sql`
     select r.id, r.entity_id as "entityId" from repositories r
     where r.updated_at < now() - interval '1 day'
-      and not exists (select 1 from images i where i.repository_id = r.id)`)
+      and not exists (select 1 from images i where i.repository_id = r.id)
+      and not exists (select 1 from manifests m where m.repository_id = r.id)`)
   for (const { id, entityId } of empty) {
     try {
       await database.transaction(async (tx) => {

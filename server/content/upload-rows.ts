@@ -1,3 +1,4 @@
+/** Uploads of images (uploads.ts): rows and SQL. */
 import { sql } from '../database.ts'
 import type { Db } from '../database.ts'
 import type { Digest } from './names.ts'
@@ -38,7 +39,7 @@ export async function insertUpload(tx: Db, upload: NewUpload): Promise<void> {
 /** An upload whose token was revoked or has expired since is not found: nobody may go on with it. */
 export async function findUpload(db: Db, id: string): Promise<UploadRow | undefined> {
   const [row] = await db.query<UploadRow>(sql`
-    select u.* from open_uploads u where u.id = ${id} and u.live`)
+    select u.* from open_uploads u where u.id = ${id} and u.live and u.digest is not null`)
   return row
 }
 
@@ -74,13 +75,14 @@ export async function findStaleRivals(
 export async function listExpired(db: Db, hours: number): Promise<UploadRow[]> {
   return await db.query<UploadRow>(sql`
     select u.* from open_uploads u
-    where not u.live or u."activeAt" < now() - make_interval(secs => ${hours * 3600})`)
+    where u.digest is not null
+      and (not u.live or u."activeAt" < now() - make_interval(secs => ${hours * 3600}))`)
 }
 
 /** Uploads in one piece. */
 export async function listWholes(db: Db): Promise<UploadRow[]> {
   return await db.query<UploadRow>(sql`
-    select u.* from open_uploads u where u."partBytes" is null`)
+    select u.* from open_uploads u where u."partBytes" is null and u.digest is not null`)
 }
 
 export async function markReceived(
@@ -107,6 +109,12 @@ export async function markInterrupted(db: Db, id: string): Promise<void> {
 export async function deleteUpload(tx: Db, id: string): Promise<boolean> {
   const deleted = await tx.query(sql`delete from uploads where id = ${id} returning 1`)
   return deleted.length > 0
+}
+
+/** Whether any upload, of an image or of a blob, has this identifier. */
+export async function isUpload(db: Db, id: string): Promise<boolean> {
+  const rows = await db.query(sql`select 1 from uploads where id = ${id}`)
+  return rows.length > 0
 }
 
 export async function reservedInTotal(db: Db): Promise<number> {

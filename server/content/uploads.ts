@@ -27,7 +27,8 @@ import { forgetPush } from './places.ts'
 import type { RepositoryRow } from './places.ts'
 import { release, reserve } from './quota.ts'
 import type { Registry } from './registry.ts'
-import { Turns } from './turns.ts'
+import { requireSpace } from './space.ts'
+import type { Turns } from './turns.ts'
 import {
   deleteUpload,
   findCompletable,
@@ -39,9 +40,9 @@ import {
   listWholes,
   markActive,
   markInterrupted,
+  isUpload,
   markReceived,
   putPart,
-  reservedInTotal,
 } from './upload-rows.ts'
 import type { NewUpload, UploadRow } from './upload-rows.ts'
 
@@ -75,20 +76,21 @@ export class Uploads {
   readonly #hashes: PartHashes
   readonly #options: UploadsOptions
   /** By upload: one request at a time works on it. By image: completions, one after the other. */
-  readonly #turns = new Turns()
+  readonly #turns: Turns
 
   constructor(
     database: Database,
     blobs: BlobStore,
     registry: Registry,
-    thread: HashThread,
+    hashing: { readonly thread: HashThread; readonly turns: Turns },
     options: UploadsOptions,
   ) {
     this.#database = database
     this.#blobs = blobs
     this.#registry = registry
-    this.#thread = thread
-    this.#hashes = new PartHashes(thread)
+    this.#thread = hashing.thread
+    this.#turns = hashing.turns
+    this.#hashes = new PartHashes(hashing.thread)
     this.#options = options
   }
 
@@ -122,7 +124,7 @@ export class Uploads {
       tokenId: account.tokenId ?? null,
     }
     try {
-      await this.#requireSpace(size)
+      await requireSpace(this.#database, this.#blobs, size, this.#options)
       await this.#reserve(upload)
     } catch (error) {
       throw await this.#forget(repository, digest, error)
@@ -146,22 +148,6 @@ export class Uploads {
       for (const rival of stale) await this.#end(rival)
       await take()
     })
-  }
-
-  async #requireSpace(size: number): Promise<void> {
-    const { maxImageBytes } = this.#options
-    if (size > maxImageBytes) {
-      const text = `Images of more than ${maxImageBytes} bytes are not taken.`
-      throw new Failure('too-large', 'image', text)
-    }
-    const free = await this.#blobs.freeBytes()
-    const promised = await reservedInTotal(this.#database)
-    if (free - promised - size >= this.#options.keepFreeBytes) return
-    throw new Failure(
-      'storage-full',
-      'storage',
-      'The disk of the library has no room for this image: please tell the administrators.',
-    )
   }
 
   /** The whole file in one request. `contentLength` is undefined for a body of unknown length. */
@@ -397,7 +383,7 @@ export class Uploads {
   async removeOrphans(): Promise<void> {
     for (const id of await this.#blobs.listIncoming()) {
       if (this.#turns.isBusy(id)) continue
-      if ((await findUpload(this.#database, id)) === undefined) await this.#blobs.removeIncoming(id)
+      if (!(await isUpload(this.#database, id))) await this.#blobs.removeIncoming(id)
     }
   }
 

@@ -28,6 +28,11 @@ export function identify(tokens: Tokens): RequestHandler {
   }
 }
 
+/** For an edge that finds the caller in its own way. */
+export function setActor(req: Request, actor: Actor): void {
+  actors.set(req, actor)
+}
+
 export function actorOf(req: Request): Actor {
   return actors.get(req) ?? { kind: 'anonymous', rejected: false, address: req.ip ?? 'unknown' }
 }
@@ -55,8 +60,8 @@ export async function passwordAccount(
   return await signIn.withPassword(basic.name, basic.password, req.ip ?? 'unknown')
 }
 
-/** In UTF-8 (RFC 7617). */
-function passwordOf(req: Request): { name: string; password: string } | undefined {
+/** Name and password of HTTP Basic, in UTF-8 (RFC 7617). */
+export function passwordOf(req: Request): { name: string; password: string } | undefined {
   const match = /^basic +([A-Za-z0-9+/=_-]+) *$/i.exec(req.get('authorization') ?? '')
   if (match?.[1] === undefined) return undefined
   const text = Buffer.from(match[1], 'base64').toString('utf8')

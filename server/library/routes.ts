@@ -12,6 +12,7 @@ import {
   parseEntityName,
   parseImageReference,
   parseLibraryHash,
+  parseNewRepository,
   parseRepository,
   parseTag,
 } from '../content/names.ts'
@@ -127,7 +128,7 @@ export function libraryRoutes(registry: Registry, defaults: NameDefaults): Route
 
   router.post('/v1/containers', body, async (req, res) => {
     const input = parse(newContainer, req.body)
-    const name = parseRepository(`${input.collection}/${input.name}`, defaults)
+    const name = parseNewRepository(`${input.collection}/${input.name}`, defaults)
     const description = meaningful(input.description)
     const made = await registry.ensureRepository(actorOf(req), name, { description })
     res.json({ data: await describe(made) })
@@ -146,7 +147,7 @@ export function libraryRoutes(registry: Registry, defaults: NameDefaults): Route
 
   router.post('/v1/images', body, async (req, res) => {
     const input = parse(newImage, req.body)
-    const name = parseRepository(input.container, defaults)
+    const name = parseNewRepository(input.container, defaults)
     const digest = parseLibraryHash(input.hash)
     const description = meaningful(input.description)
     const { image } = await registry.announceImage(actorOf(req), name, digest, description)

@@ -132,17 +132,26 @@ export function libraryTransferRoutes(parts: LibraryTransferParts): Router {
 
   router.get('/v1/imagefile/*image', async (req, res) => {
     const reference = parseImageReference(splat(req, 'image'), defaults)
-    const image = await registry.resolve(actorOf(req), reference, wantedArch(req))
-    if (req.method === 'GET') await registry.countDownload(image)
-    const { digest, sizeBytes } = image
-    if (sizeBytes >= redirectFromBytes) {
-      // The client fetches parallel ranges of 5 MiB from there (scs-library-client, downloader.go).
-      const path = capabilities.downloadPath({ digest, size: sizeBytes })
-      res.redirect(303, libraryUrl + path)
-      return
+    const [actor, arch] = [actorOf(req), wantedArch(req)]
+    const find = async () => {
+      const {
+        digest,
+        sizeBytes: size,
+        repositoryId,
+      } = await registry.resolve(actor, reference, arch)
+      const file = size < redirectFromBytes ? await registry.openBlob(digest, size) : undefined
+      return { digest, size, repositoryId, file }
     }
-    const file = await registry.openBlob(digest, sizeBytes)
-    await sendBlob(req, res, file, { size: sizeBytes, etag: digest })
+    const image = await find().catch(async (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'ENOENT') throw error
+      // Deleted and swept since it was found: the second time that is said.
+      return await find()
+    })
+    const { digest, size, file } = image
+    if (req.method === 'GET') await registry.countDownload(image)
+    if (file !== undefined) return await sendBlob(req, res, file, { size, etag: digest })
+    // The client fetches parallel ranges of 5 MiB from there (scs-library-client, downloader.go).
+    res.redirect(303, libraryUrl + capabilities.downloadPath({ digest, size }))
   })
 
   /** What the client prints after a push: the use of the quota, and the container's page. */

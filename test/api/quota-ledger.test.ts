@@ -3,6 +3,7 @@ import test, { after } from 'node:test'
 
 import { libraryHash } from '../support/client.ts'
 import type { Client, Reply } from '../support/client.ts'
+import { Random } from '../support/random.ts'
 import { assertLedger, startServer } from '../support/server.ts'
 import { makeSif } from '../support/sif.ts'
 
@@ -82,25 +83,6 @@ test('deleting everything gives every byte back', async () => {
   const entity = await user.get('/v1/entities/clean')
   assert.equal(entity.json.data.size, 0)
 })
-
-/** mulberry32: the same sequence in every run. */
-class Random {
-  #state: number
-  constructor(seed: number) {
-    this.#state = seed
-  }
-  next(): number {
-    this.#state = (this.#state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
-  of<Item>(items: readonly Item[]): Item {
-    const item = items[Math.floor(this.next() * items.length)]
-    assert.ok(item !== undefined)
-    return item
-  }
-}
 
 function place(user: Client, random: Random): string {
   return `${user.name}/${random.of(containers)}`

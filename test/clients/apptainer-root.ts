@@ -41,6 +41,8 @@ export interface Apptainer {
   useRemote(url: string, token?: string): void
   /** `apptainer <args>`, to its end. */
   run(...args: string[]): Promise<Outcome>
+  /** What a person types into a shell there, with pipes. */
+  type(line: string): Promise<Outcome>
 }
 
 /** The root that is there and whole; undefined too for somebody who may not enter it. */
@@ -55,6 +57,18 @@ export function openApptainer(t: TestContext, options: ApptainerOptions): Apptai
   if (root === undefined) throw new Error('There is no Apptainer root: run .ci/apptainer-root')
   const home = makeDirectory(t, 'berth-home-')
   const work = options.work ?? makeDirectory(t, 'berth-work-')
+
+  async function execute(command: readonly string[]): Promise<Outcome> {
+    const variables = { HOME: '/home/user', PATH: '/usr/bin:/usr/sbin', ...environment }
+    const assignments = Object.entries(variables).map(([name, value]) => `${name}=${value}`)
+    // The command ends with its parent too, when that is killed in the middle of a test.
+    const bound = ['--pdeathsig', 'KILL', 'unshare', '--pid', '--fork', '--kill-child']
+    const mounts = ['--mount', '--propagation', 'private']
+    const where = [root ?? '', home, work, options.etc ?? '']
+    const enter = ['sh', enterRoot, ...where, 'env', '-i', ...assignments]
+    return await finish('setpriv', [...bound, ...mounts, ...enter, ...command], timeoutSeconds)
+  }
+
   return {
     work,
 
@@ -67,16 +81,8 @@ export function openApptainer(t: TestContext, options: ApptainerOptions): Apptai
       for (const path of [directory, file]) chownSync(path, userId, userId)
     },
 
-    async run(...args) {
-      const variables = { HOME: '/home/user', PATH: '/usr/bin:/usr/sbin', ...environment }
-      const assignments = Object.entries(variables).map(([name, value]) => `${name}=${value}`)
-      // The command ends with its parent too, when that is killed in the middle of a test.
-      const bound = ['--pdeathsig', 'KILL', 'unshare', '--pid', '--fork', '--kill-child']
-      const mounts = ['--mount', '--propagation', 'private']
-      const enter = ['sh', enterRoot, root, home, work, options.etc ?? '']
-      const command = ['env', '-i', ...assignments, 'apptainer', ...args]
-      return await finish('setpriv', [...bound, ...mounts, ...enter, ...command], timeoutSeconds)
-    },
+    run: async (...args) => await execute(['apptainer', ...args]),
+    type: async (line) => await execute(['bash', '-o', 'pipefail', '-c', line]),
   }
 }
 

@@ -179,12 +179,14 @@ export async function eventually(
   }
 }
 
-/** used = sum of the distinct linked blobs, reserved = sum of the open uploads, for every entity. */
+/** used = sum of the distinct linked blobs and the charged manifests, reserved = sum of the open uploads, for every entity. */
 export async function assertLedger(db: Db): Promise<void> {
   const wrong = await db.query(sql`
     select name, used_bytes, reserved_bytes from entities e
     where used_bytes <> (select coalesce(sum(size), 0) from blobs
         where digest in (select digest from repository_blobs l where l.entity_id = e.id))
+        + (select coalesce(sum(charged_bytes), 0) from manifests m
+          join repositories r on r.id = m.repository_id where r.entity_id = e.id)
       or reserved_bytes <> (select coalesce(sum(reserved_bytes), 0) from uploads u
         where u.entity_id = e.id)`)
   assert.deepEqual(wrong, [], 'the quota ledger drifted')

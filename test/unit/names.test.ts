@@ -12,6 +12,8 @@ import {
   parseEntityName,
   parseImageReference,
   parseLibraryHash,
+  parseNewRepository,
+  parseOciRepository,
   parseRepository,
   parseTag,
 } from '../../server/content/names.ts'
@@ -53,8 +55,37 @@ const repositories: readonly (readonly [string, string | undefined])[] = [
 ]
 for (const [text, want] of repositories) {
   test(`container ${JSON.stringify(text.slice(0, 40))} is ${want?.slice(0, 40) ?? 'refused'}`, () => {
-    if (want === undefined) assert.throws(() => parseRepository(text, defaults), refused)
-    else assert.equal(parseRepository(text, defaults).path, want)
+    if (want === undefined) assert.throws(() => parseNewRepository(text, defaults), refused)
+    else assert.equal(parseNewRepository(text, defaults).path, want)
+  })
+}
+
+test('a container that a client of the registry made may have slashes in its name', () => {
+  const { entity, collection, container, path } = parseRepository('w/x/y/z', defaults)
+  assert.deepEqual([entity, collection, container, path], ['w', 'x', 'y/z', 'w/x/y/z'])
+  for (const text of ['w/x/y/', 'w/x//z', 'w/x/y/Z', 'w/x/y/../z']) {
+    assert.throws(() => parseRepository(text, defaults), refused)
+  }
+})
+
+const ociRepositories: readonly (readonly [string, string | undefined])[] = [
+  ['alpine', 'library/default/alpine'],
+  ['alice/bwa', 'alice/default/bwa'],
+  ['alice/tools/bwa', 'alice/tools/bwa'],
+  ['alice/tools/bio/bwa', 'alice/tools/bio/bwa'],
+  ['', undefined],
+  ['/alice/bwa', undefined],
+  ['alice//bwa', undefined],
+  ['alice/bwa/', undefined],
+  ['Alice/bwa', undefined],
+  ['../bwa', undefined],
+  ['tags/bwa', undefined],
+  ['imagefile/a/b', undefined],
+]
+for (const [text, want] of ociRepositories) {
+  test(`repository ${JSON.stringify(text)} is ${want ?? 'refused'}`, () => {
+    if (want === undefined) assert.throws(() => parseOciRepository(text, defaults), refused)
+    else assert.equal(parseOciRepository(text, defaults).path, want)
   })
 }
 

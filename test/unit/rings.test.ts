@@ -7,7 +7,7 @@ import { packageRoot } from '../../server/package-root.ts'
 
 // The rings of the house: imports point inward only.
 const domain = ['content', 'accounts', 'directory']
-const presentations = ['library', 'enterprise', 'api', 'ui', 'transfer', 'discovery']
+const presentations = ['library', 'oci', 'enterprise', 'api', 'ui', 'transfer', 'discovery']
 const composition = ['app.ts', 'appliance.ts', 'main.ts', 'welcome.ts']
 const isComposition = (file: string): boolean => composition.includes(file)
 

@@ -1,0 +1,105 @@
+/**
+ * Tokens of the OCI registry (docs.docker.com/registry/spec/auth/token): short-lived JWTs that grant
+ * actions on named repositories. Each names the access token that it came from, and is good only
+ * while that one lives: revoking the access token ends them at once.
+ */
+import { createPublicKey } from 'node:crypto'
+
+import { jwtVerify, SignJWT } from 'jose'
+import { z } from 'zod'
+
+import type { AccountActor } from './actor.ts'
+import type { SigningKey } from './signing-key.ts'
+import type { Tokens } from './tokens.ts'
+
+export type RegistryAction = 'pull' | 'push' | 'delete'
+
+export interface Grant {
+  /** The path of the repository, or `registry:catalog`. */
+  readonly name: string
+  readonly actions: readonly RegistryAction[]
+}
+
+export interface RegistryToken {
+  readonly token: string
+  readonly expiresIn: number
+  readonly issuedAt: Date
+}
+
+export interface Bearer {
+  /** Undefined for somebody who is not signed in. */
+  readonly account: AccountActor | undefined
+  readonly grants: readonly Grant[]
+}
+
+const pullSeconds = 300
+/** A large blob may be on its way for long; clients renew between requests, not within one. */
+const pushSeconds = 3600
+/** Requests on an upload that is under way are good for this long after the token's end. */
+const sessionSeconds = 86_400
+
+const claims = z.looseObject({
+  tid: z.string().optional(),
+  access: z.array(
+    z.object({ name: z.string(), actions: z.array(z.enum(['pull', 'push', 'delete'])) }),
+  ),
+})
+
+const audience = 'berth-registry'
+
+export class RegistryTokens {
+  readonly #key: SigningKey
+  readonly #tokens: Tokens
+  readonly #issuer: string
+
+  constructor(key: SigningKey, tokens: Tokens, issuer: string) {
+    this.#key = key
+    this.#tokens = tokens
+    this.#issuer = issuer
+  }
+
+  async issue(account: AccountActor | undefined, grants: readonly Grant[]): Promise<RegistryToken> {
+    const changes = grants.some(({ actions }) => actions.some((action) => action !== 'pull'))
+    const expiresIn = changes ? pushSeconds : pullSeconds
+    const issuedAt = Math.floor(Date.now() / 1000)
+    const token = await new SignJWT({ tid: account?.tokenId, access: grants })
+      .setProtectedHeader({ alg: 'RS256', kid: this.#key.kid, typ: 'JWT' })
+      .setSubject(account?.accountId ?? '')
+      .setIssuer(this.#issuer)
+      .setAudience(audience)
+      .setIssuedAt(issuedAt)
+      .setNotBefore(issuedAt - 60)
+      .setExpirationTime(issuedAt + expiresIn)
+      .sign(this.#key.privateKey)
+    return { token, expiresIn, issuedAt: new Date(issuedAt * 1000) }
+  }
+
+  /** Undefined for what is not such a token, is over, or came from an access token that is. */
+  async verify(
+    token: string,
+    address: string,
+    options: { readonly inSession: boolean },
+  ): Promise<Bearer | undefined> {
+    const payload = await this.#payloadOf(token, options.inSession)
+    if (payload === undefined) return undefined
+    const { tid, access } = payload
+    if (tid === undefined) return { account: undefined, grants: access }
+    const account = await this.#tokens.authenticateById(tid, address)
+    return account && { account, grants: access }
+  }
+
+  async #payloadOf(token: string, inSession: boolean): Promise<z.infer<typeof claims> | undefined> {
+    try {
+      // The key is ours, whatever the token's header says of keys (CVE-2025-24976).
+      const { payload } = await jwtVerify(token, createPublicKey(this.#key.privateKey), {
+        algorithms: ['RS256'],
+        audience,
+        issuer: this.#issuer,
+        clockTolerance: inSession ? sessionSeconds : 0,
+      })
+      return claims.parse(payload)
+    } catch {
+      return undefined
+    }
+  }
+}
