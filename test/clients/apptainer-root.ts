@@ -24,6 +24,8 @@ export interface ApptainerOptions {
   readonly timeoutSeconds?: number
   /** Another machine's: the two exchange files there. By default a new one. */
   readonly work?: string
+  /** What is in /etc/apptainer there; by default what the package has installed. */
+  readonly etc?: string
 }
 
 export interface Outcome {
@@ -69,7 +71,8 @@ export function openApptainer(t: TestContext, options: ApptainerOptions): Apptai
     // The command ends with its parent too, when that is killed in the middle of a test.
     const bound = ['--pdeathsig', 'KILL', 'unshare', '--pid', '--fork', '--kill-child']
     const mounts = ['--mount', '--propagation', 'private']
-    const enter = ['sh', enterRoot, root ?? '', home, work, 'env', '-i', ...assignments]
+    const where = [root ?? '', home, work, options.etc ?? '']
+    const enter = ['sh', enterRoot, ...where, 'env', '-i', ...assignments]
     return await finish('setpriv', [...bound, ...mounts, ...enter, ...command], timeoutSeconds)
   }
 
