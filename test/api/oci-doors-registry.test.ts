@@ -162,6 +162,26 @@ test('an index of the registry gives the library its architectures', async () =>
   assert.equal((await imageOf(`${name}:latest`)).hash, libraryHash(amd))
 })
 
+test('a tag that shows an index of SIFs follows them as they are deleted', async () => {
+  const name = 'orry/demo/shrinking'
+  const [amd, arm] = [makeSif({ seed: 's-amd' }), makeSif({ seed: 's-arm', arch: 'arm64' })]
+  for (const sif of [amd, arm]) {
+    const manifest = sifManifest(sif)
+    await pushManifest(user, name, manifest.digest, manifest, [emptyConfig, sif])
+  }
+  const entries = [
+    { manifest: sifManifest(amd), arch: 'amd64' },
+    { manifest: sifManifest(arm), arch: 'arm64' },
+  ]
+  assert.equal((await putManifest(user, name, 'latest', indexManifest(entries))).status, 201)
+  assert.equal((await user.delete(`/v1/images/${name}:${libraryHash(amd)}`)).status, 200)
+  assert.ok((await user.get(`/v2/${name}/manifests/latest`)).body.equals(sifManifest(arm).bytes))
+  const last = `/v2/${name}/manifests/${sifManifest(arm).digest}`
+  assert.equal((await user.send('DELETE', last)).status, 202)
+  assert.equal(await statusOf(`/v2/${name}/manifests/latest`), 404)
+  assert.deepEqual((await user.get(`/v2/${name}/tags/list`)).json.tags, [])
+})
+
 test('several manifests of one SIF are one image, which stays until the last of them goes', async () => {
   const name = 'orry/demo/several'
   const sif = makeSif({ seed: 'several' })

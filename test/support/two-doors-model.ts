@@ -456,7 +456,7 @@ export class Model {
     }
   }
 
-  /** A tag that showed it goes; one that showed it among others shows the others. */
+  /** A tag that showed it goes; one that showed it among others shows the others, if any. */
   #untag({ tags }: RepositoryModel, digest: string): void {
     for (const [name, tag] of tags) {
       const isFace =
@@ -468,8 +468,8 @@ export class Model {
       const held = [...tag.rows].filter(([, row]) => row.manifest === digest)
       if (held.length === 0) continue
       for (const [arch] of held) tag.rows.delete(arch)
-      if (tag.rows.size > 0) tag.pushed = undefined
-      else if (tag.pushed === undefined) tags.delete(name)
+      tag.pushed = undefined
+      if (tag.rows.size === 0) tags.delete(name)
     }
   }
 }
