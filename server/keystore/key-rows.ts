@@ -1,5 +1,5 @@
 /** Certificates: rows and SQL. */
-import { sql } from '../database.ts'
+import { plannedAnew, sql } from '../database.ts'
 import type { Db } from '../database.ts'
 import type { Certificate } from './certificate.ts'
 
@@ -77,12 +77,14 @@ export async function keysByShortId(db: Db, shortId: string): Promise<KeyRow[]> 
 /** Whose user IDs have these words in them, in whatever case. */
 export async function keysByWords(db: Db, words: string, page: KeyPage): Promise<KeyRow[]> {
   const pattern = `%${words.toLowerCase().replace(/[\\%_]/g, '\\$&')}%`
-  const rows = await db.query<{ fingerprint: string }>(sql`
+  const rows = await db.query<{ fingerprint: string }>(
+    plannedAnew(sql`
     select distinct u.certificate as "fingerprint"
     from certificate_user_ids u join certificates c on c.fingerprint = u.certificate
     where lower(u.user_id) like ${pattern} and c.tombstoned_at is null
       and u.certificate > ${page.after}
-    order by 1 limit ${page.limit}`)
+    order by 1 limit ${page.limit}`),
+  )
   return await rowsOf(db, rows)
 }
 
@@ -90,11 +92,13 @@ export async function keysByWords(db: Db, words: string, page: KeyPage): Promise
 export async function keysByIdentity(db: Db, identity: string, page: KeyPage): Promise<KeyRow[]> {
   const wanted = identity.toLowerCase()
   const rows = await db.query<{ fingerprint: string }>(sql`
-    select distinct u.certificate as "fingerprint"
-    from certificate_user_ids u join certificates c on c.fingerprint = u.certificate
-    where (u.email = ${wanted} or lower(u.user_id) = ${wanted}) and not u.revoked
-      and c.tombstoned_at is null
-      and u.certificate > ${page.after}
+    select u.certificate as "fingerprint" from (
+        select certificate from certificate_user_ids where email = ${wanted} and not revoked
+        union
+        select certificate from certificate_user_ids
+        where lower(user_id) = ${wanted} and not revoked) u
+      join certificates c on c.fingerprint = u.certificate
+    where c.tombstoned_at is null and u.certificate > ${page.after}
     order by 1 limit ${page.limit}`)
   return await rowsOf(db, rows)
 }

@@ -117,9 +117,10 @@ export class Keystore {
     if (term.kind !== 'words') return after(await this.#byHex(term), options)
     const { words, hex } = term
     requireEnough(words)
-    const found = options.exact
-      ? await this.#exactly(words, options)
-      : await keysByWords(this.#database, words, options)
+    const found =
+      options.exact || (await this.#isAddress(words))
+        ? await this.#exactly(words, options)
+        : await keysByWords(this.#database, words, options)
     if (found.length > 0 || hex === undefined) return found
     return after(await this.#byHex(fromHex(hex)), options)
   }
@@ -196,6 +197,12 @@ export class Keystore {
     if (found.length > 0 || term.short === undefined) return found
     const short = await keysByShortId(this.#database, term.short)
     return short.length === 1 ? short : []
+  }
+
+  /** An address that somebody has stands for itself, not for those that end in the same way. */
+  async #isAddress(words: string): Promise<boolean> {
+    if (!/^\S+@\S+$/.test(words)) return false
+    return (await keysByIdentity(this.#database, words, { after: '', limit: 1 })).length > 0
   }
 
   async #exactly(identity: string, page: KeyPage): Promise<KeyRow[]> {
