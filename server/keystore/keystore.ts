@@ -12,6 +12,7 @@ import { denied, Failure, invalid, notFound, Throttled } from '../failure.ts'
 import type { Certificate, ReadsCertificates } from './certificate.ts'
 import {
   countKeys,
+  findKey,
   insertKey,
   keysByFingerprint,
   keysById,
@@ -19,12 +20,14 @@ import {
   keysByShortId,
   keysByWords,
   keysOfOwner,
+  keysOfSite,
   lockKey,
   setRetired,
   setTombstone,
   updateKey,
 } from './key-rows.ts'
 import type { KeyPage, KeyRow } from './key-rows.ts'
+import { stateOf } from './key-state.ts'
 import { isNamed, namesIn } from './ownership.ts'
 import type { Person } from './ownership.ts'
 import { fromHex, parseSearch } from './search-term.ts'
@@ -130,7 +133,7 @@ export class Keystore {
     const page = { after: '', limit: 100 }
     const found = await this.search(text, { ...page, exact: true })
     const isByName = parseSearch(text).kind === 'words'
-    const offered = isByName ? found.filter(isOffered) : found
+    const offered = isByName ? found.filter(isLive) : found
     const [key, ...others] = offered.sort((a, b) => Number(b.createdAt) - Number(a.createdAt))
     if (key === undefined || (others.length > 0 && !isByName)) throw noSuchKey()
     return key
@@ -139,7 +142,7 @@ export class Keystore {
   /** The keys of an identity (a mail address, or a whole user ID) that are offered for new work. */
   async ofIdentity(identity: string): Promise<KeyRow[]> {
     const found = await keysByIdentity(this.#database, identity, { after: '', limit: 100 })
-    return found.filter(isOffered)
+    return found.filter(isLive)
   }
 
   async armor(key: KeyRow): Promise<string> {
@@ -148,6 +151,20 @@ export class Keystore {
 
   async listOf(ownerId: string | null): Promise<KeyRow[]> {
     return await keysOfOwner(this.#database, ownerId)
+  }
+
+  /** For administrators: all keys there are or were, or those of one owner. */
+  async listAll(actor: Actor, owner?: string): Promise<KeyRow[]> {
+    requireAdministrator(actor)
+    return await keysOfSite(this.#database, owner)
+  }
+
+  /** For administrators: a key by the fingerprint of its primary key, tombstones too. */
+  async find(actor: Actor, fingerprint: string): Promise<KeyRow> {
+    requireAdministrator(actor)
+    const key = await findKey(this.#database, fingerprint)
+    if (key === undefined) throw noSuchKey()
+    return key
   }
 
   /** Marks a key as one for old signatures only, or takes that back. */
@@ -206,9 +223,8 @@ export class Keystore {
 }
 
 /** Whether it may be offered for new work. */
-function isOffered(key: KeyRow): boolean {
-  const isExpired = key.expiresAt !== null && key.expiresAt <= new Date()
-  return !key.revoked && key.retiredAt === null && !isExpired
+function isLive(key: KeyRow): boolean {
+  return stateOf(key) === 'live'
 }
 
 async function requireOwn(
