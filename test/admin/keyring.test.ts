@@ -149,7 +149,7 @@ const badLists: readonly (readonly [string, string, RegExp])[] = [
   [
     'an escape sequence',
     'x\u001b[31m\n',
-    /\/bad, line 1: there is no account or group "x[^\u001b]*"\./,
+    /\/bad, line 1: there is no account or group "x\P{Cc}*"\./u,
   ],
 ]
 for (const [what, text, why] of badLists) {

@@ -24,6 +24,8 @@ export interface ApptainerOptions {
   readonly timeoutSeconds?: number
   /** Another machine's: the two exchange files there. By default a new one. */
   readonly work?: string
+  /** A directory of the host: its files take the place of those in /etc/apptainer. */
+  readonly etc?: string
 }
 
 export interface Outcome {
@@ -51,7 +53,7 @@ export function findApptainerRoot(): string | undefined {
 
 /** A machine whose user has an empty home. Its directories go away with the test. */
 export function openApptainer(t: TestContext, options: ApptainerOptions): Apptainer {
-  const { root, environment = {}, timeoutSeconds = 120 } = options
+  const { root, environment = {}, timeoutSeconds = 120, etc = '' } = options
   if (root === undefined) throw new Error('There is no Apptainer root: run .ci/apptainer-root')
   const home = makeDirectory(t, 'berth-home-')
   const work = options.work ?? makeDirectory(t, 'berth-work-')
@@ -62,7 +64,7 @@ export function openApptainer(t: TestContext, options: ApptainerOptions): Apptai
     // The command ends with its parent too, when that is killed in the middle of a test.
     const bound = ['--pdeathsig', 'KILL', 'unshare', '--pid', '--fork', '--kill-child']
     const mounts = ['--mount', '--propagation', 'private']
-    const enter = ['sh', enterRoot, root ?? '', home, work, 'env', '-i', ...assignments]
+    const enter = ['sh', enterRoot, root ?? '', home, work, etc, 'env', '-i', ...assignments]
     return await finish('setpriv', [...bound, ...mounts, ...enter, ...command], timeoutSeconds)
   }
 
