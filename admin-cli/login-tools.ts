@@ -15,13 +15,15 @@ const tools: Readonly<Record<string, (args: readonly string[]) => Promise<void>>
   'berth-singularity': singularity,
 }
 
+export const loginTools: readonly string[] = Object.keys(tools)
+
 /** Runs the command of this name; what goes wrong is one line on standard error and the exit status. */
 export async function loginTool(name: string, args: readonly string[]): Promise<void> {
   const tool = Object.hasOwn(tools, name) ? tools[name] : undefined
   const called = name === 'berth-singularity' ? 'singularity' : name
   await runCommand(called, async () => {
     if (tool !== undefined) return await tool(args)
-    throw new UsageError(`"${basename(name)}" is none of: ${Object.keys(tools).join(', ')}.`)
+    throw new UsageError(`"${basename(name)}" is none of: ${loginTools.join(', ')}.`)
   })
 }
 

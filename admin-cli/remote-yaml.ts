@@ -44,7 +44,8 @@ export async function writeRemote(file: string, name: string, url: URL): Promise
   }
 }
 
-function uriOf(url: URL): string {
+/** The form in which the clients take the address. */
+export function uriOf(url: URL): string {
   if (url.protocol === 'http:') return url.origin
   return url.port === '' ? url.hostname : `//${url.host}`
 }

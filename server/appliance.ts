@@ -19,6 +19,7 @@ import { Artifacts } from './content/artifacts.ts'
 import { BlobStore } from './content/blob-store.ts'
 import { BlobUploads } from './content/blob-uploads.ts'
 import { CollectionAccess } from './content/collection-access.ts'
+import { DownloadCounts } from './content/download-counts.ts'
 import { HashThread } from './content/hash-thread.ts'
 import { ImagePolicy } from './content/image-policy.ts'
 import { Registry } from './content/registry.ts'
@@ -124,9 +125,15 @@ async function assemble(
     allowedGroups: config.groups.allowed,
     groupSpaces,
   }
+  const downloads = new DownloadCounts(database, log)
   const imageChecks = new ImageChecks(database, blobs, log)
   const policy = new ImagePolicy(database, blobs, imageChecks, config.library.images)
-  const registry = new Registry(database, blobs, { defaultQuotaBytes, groupSpaces, policy })
+  const registry = new Registry(database, blobs, {
+    defaultQuotaBytes,
+    groupSpaces,
+    policy,
+    downloads,
+  })
   const thread = new HashThread()
   const certificates = new CertificateReader()
   const hashing = { thread, turns: new Turns() }
@@ -193,6 +200,7 @@ async function assemble(
     },
     close: async () => {
       await Promise.all([thread.close(), certificates.close(), imageChecks.close()])
+      await downloads.close()
       await database.close()
       await leave()
     },

@@ -4,8 +4,9 @@
  * while that one lives: revoking the access token ends them at once.
  */
 import { createPublicKey } from 'node:crypto'
+import type { KeyObject } from 'node:crypto'
 
-import { jwtVerify, SignJWT } from 'jose'
+import { decodeJwt, jwtVerify, SignJWT } from 'jose'
 import { z } from 'zod'
 
 import type { AccountActor } from './actor.ts'
@@ -14,8 +15,11 @@ import type { Tokens } from './tokens.ts'
 
 export type RegistryAction = 'pull' | 'push' | 'delete'
 
+/** Stands for the list of all repositories in the place of a repository's path. */
+export const catalogName = 'registry:catalog'
+
 export interface Grant {
-  /** The path of the repository, or `registry:catalog`. */
+  /** The path of the repository, or `catalogName`. */
   readonly name: string
   readonly actions: readonly RegistryAction[]
 }
@@ -49,11 +53,13 @@ const audience = 'berth-registry'
 
 export class RegistryTokens {
   readonly #key: SigningKey
+  readonly #publicKey: KeyObject
   readonly #tokens: Tokens
   readonly #issuer: string
 
   constructor(key: SigningKey, tokens: Tokens, issuer: string) {
     this.#key = key
+    this.#publicKey = createPublicKey(key.privateKey)
     this.#tokens = tokens
     this.#issuer = issuer
   }
@@ -74,6 +80,15 @@ export class RegistryTokens {
     return { token, expiresIn, issuedAt: new Date(issuedAt * 1000) }
   }
 
+  /** Whether it says of itself that it is one; nothing is verified. */
+  claimsToBe(token: string): boolean {
+    try {
+      return decodeJwt(token).aud === audience
+    } catch {
+      return false
+    }
+  }
+
   /** Undefined for what is not such a token, is over, or came from an access token that is. */
   async verify(
     token: string,
@@ -91,7 +106,7 @@ export class RegistryTokens {
   async #payloadOf(token: string, inSession: boolean): Promise<z.infer<typeof claims> | undefined> {
     try {
       // The key is ours, whatever the token's header says of keys (CVE-2025-24976).
-      const { payload } = await jwtVerify(token, createPublicKey(this.#key.privateKey), {
+      const { payload } = await jwtVerify(token, this.#publicKey, {
         algorithms: ['RS256'],
         audience,
         issuer: this.#issuer,

@@ -1,4 +1,4 @@
-/** /api/v1/keys: the caller's signing keys, retiring one, and the images that a key has signed. */
+/** /api/v1/keys: the caller's signing keys, retiring one, taking one out, and what a key has signed. */
 import type { Request, Router } from 'express'
 import { z } from 'zod'
 
@@ -36,6 +36,8 @@ const signedImage = z.object({
 const maxImages = 1000
 const change = z.strictObject({ retired: z.boolean() })
 
+const removal = z.strictObject({ reason: z.string().min(1).max(200) })
+
 const fingerprintParameter = { fingerprint: 'Fingerprint of the primary key, in hex' }
 
 export const keyOperations: readonly Operation[] = [
@@ -66,6 +68,17 @@ export const keyOperations: readonly Operation[] = [
     reply: { status: 200, data: z.array(signedImage) },
     problems: [400, 401],
   },
+  {
+    method: 'delete',
+    path: '/api/v1/keys/{fingerprint}',
+    parameters: fingerprintParameter,
+    summary:
+      'Takes a key out for ever (administrators); what it has signed cannot be verified then',
+    credentials: ['token'],
+    body: removal,
+    reply: { status: 200, data: z.object({ fingerprint: z.string() }) },
+    problems: [400, 401, 403, 404],
+  },
 ]
 
 export function keyRoutes(keystore: Keystore, registry: Registry): Router {
@@ -86,6 +99,13 @@ export function keyRoutes(keystore: Keystore, registry: Registry): Router {
   router.get('/api/v1/keys/:fingerprint/images', async (req, res) => {
     const images = await registry.listSignedBy(actorOf(req), fingerprintOf(req), maxImages)
     res.json({ data: images.map(signedImageJson) })
+  })
+
+  router.delete('/api/v1/keys/:fingerprint', jsonBody(), async (req, res) => {
+    const { reason } = parse(removal, req.body)
+    const fingerprint = fingerprintOf(req)
+    await keystore.tombstone(actorOf(req), fingerprint, reason)
+    res.json({ data: { fingerprint } })
   })
 
   return router

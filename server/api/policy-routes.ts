@@ -1,5 +1,5 @@
 /** /api/v1/policies/<entity>: which images a space takes. */
-import type { Router } from 'express'
+import type { Request, Router } from 'express'
 import { z } from 'zod'
 
 import type { ImagePolicy } from '../content/image-policy.ts'
@@ -46,15 +46,19 @@ export function policyRoutes(policy: ImagePolicy): Router {
   const router = newRouter()
 
   router.get('/api/v1/policies/:entity', async (req, res) => {
-    const entity = parseEntityName(String(req.params['entity']))
+    const entity = entityOf(req)
     res.json({ data: await policy.read(actorOf(req), entity) })
   })
 
   router.put('/api/v1/policies/:entity', jsonBody(), async (req, res) => {
-    const entity = parseEntityName(String(req.params['entity']))
+    const entity = entityOf(req)
     const { images } = parse(change, req.body)
     res.json({ data: await policy.set(actorOf(req), entity, images) })
   })
 
   return router
+}
+
+function entityOf(req: Request): string {
+  return parseEntityName(String(req.params['entity']))
 }

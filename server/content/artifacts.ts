@@ -24,7 +24,7 @@ import { findManifest, insertManifest, listReferrers, lookUpManifest } from './m
 import type { ManifestReference, ManifestRow, ReferrerRow } from './manifests.ts'
 import { algorithmOf, parseDigest } from './names.ts'
 import type { Digest, RepositoryName, RepositoryPath, Tag } from './names.ts'
-import { countDownload, findRepository, removeIfEmpty, repeatIfRemoved } from './places.ts'
+import { findRepository, removeIfEmpty, repeatIfRemoved } from './places.ts'
 import type { RepositoryRow } from './places.ts'
 import { charge, lockEntity } from './quota.ts'
 import type { Registry } from './registry.ts'
@@ -82,9 +82,8 @@ export class Artifacts {
   }
 
   /** An index is not counted: who follows it counts with the manifest of his architecture. */
-  async countDownload(manifest: ManifestRow): Promise<void> {
-    if (manifest.isIndex) return
-    await countDownload(this.#database, manifest.repositoryId)
+  countDownload(manifest: ManifestRow): void {
+    if (!manifest.isIndex) this.#registry.countDownload(manifest)
   }
 
   /**

@@ -106,11 +106,17 @@ export class BlobUploads {
     const target = await this.#registry.ensureRepository(actor, name)
     requirePermission(actor, 'push', target)
     const place = { entityId: target.entityId, repositoryId: target.id }
-    return await this.#linkFrom(actor, name, sourceId, place, digest).catch((error: unknown) => {
-      // The blob went away at this moment: the client uploads it.
-      if (error instanceof Failure && error.kind === 'conflict') return false
-      throw error
-    })
+    return await this.#linkFrom(actor, name, sourceId, place, digest).catch(
+      async (error: unknown) => {
+        // The blob went away at this moment: the client uploads it.
+        if (error instanceof Failure && error.kind === 'conflict') return false
+        await this.#database.transaction(async (tx) => {
+          await lockEntity(tx, place.entityId)
+          await removeIfEmpty(tx, place.repositoryId)
+        })
+        throw error
+      },
+    )
   }
 
   async #readableRepository(reader: Actor, name: RepositoryName): Promise<number | undefined> {

@@ -37,22 +37,29 @@ export class HashThread {
   readonly #waiting = new Map<number, Waiting>()
   #calls = 0
   #ids = 0
+  #isClosed = false
 
   newHash(): StreamHash {
     return new StreamHash(this, (this.#ids += 1))
   }
 
+  /** What waits is rejected, and so is what is asked later; no thread starts again. */
   async close(): Promise<void> {
+    this.#isClosed = true
     await this.#worker?.terminate()
   }
 
-  /** For StreamHash: sends without an answer. */
+  /**
+   * For StreamHash: sends without an answer. An upload that is broken off by the end of the server
+   * may dispose of its hash afterwards, and a thread begun for that would keep the process alive.
+   */
   tell(message: Message): void {
-    this.#thread().postMessage(message)
+    if (!this.#isClosed) this.#thread().postMessage(message)
   }
 
   /** For StreamHash: sends and waits for the answer. */
   async ask(make: (call: number) => Message): Promise<string | undefined> {
+    if (this.#isClosed) throw new Error('the hashing thread has ended')
     const call = (this.#calls += 1)
     return await new Promise((resolve, reject) => {
       this.#waiting.set(call, { resolve, reject })

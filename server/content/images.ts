@@ -142,7 +142,10 @@ export async function forgetAnnounced(tx: Db, repositoryId: number, digest: Dige
         where u.repository_id = i.repository_id and u.expected_digest = i.digest)`)
 }
 
-/** The bytes are stored and linked: gives the image its manifest. */
+/**
+ * The bytes are stored and linked: gives the image its manifest. Where a client of the registry has
+ * pushed one that holds it, that is it: one more, which nobody knows of, would outlive its deletion.
+ */
 export async function putSifManifest(
   tx: Db,
   repositoryId: number,
@@ -150,6 +153,10 @@ export async function putSifManifest(
   manifest: ComposedManifest,
   createdBy: string,
 ): Promise<void> {
+  const [held] = await tx.query(sql`
+    select 1 from images
+    where repository_id = ${repositoryId} and digest = ${digest} and manifest_digest is not null`)
+  if (held !== undefined) return
   const { mediaType, bytes, configDigest, config } = manifest
   await insertManifest(tx, repositoryId, {
     digest: manifest.digest,
@@ -187,21 +194,23 @@ export async function putImage(
       uploaded_at = coalesce(images.uploaded_at, excluded.uploaded_at)`)
 }
 
-/** A manifest is about to go: the image lives on with another one that holds it, or goes as well. */
+/** A manifest is about to go: the image lives on with the oldest other that holds it, or goes too. */
 export async function forgetManifestOfImage(
   tx: Db,
   repositoryId: number,
   manifestDigest: Digest,
 ): Promise<void> {
   await tx.query(sql`
-    update images i set manifest_digest = m.digest
-    from manifests m
+    delete from images i
     where i.repository_id = ${repositoryId} and i.manifest_digest = ${manifestDigest}
-      and m.repository_id = i.repository_id and m.sif_digest = i.digest
-      and m.digest <> ${manifestDigest}`)
+      and not exists (select 1 from manifests m where m.repository_id = i.repository_id
+        and m.sif_digest = i.digest and m.digest <> ${manifestDigest})`)
   await tx.query(sql`
-    delete from images
-    where repository_id = ${repositoryId} and manifest_digest = ${manifestDigest}`)
+    update images i set manifest_digest = (
+      select m.digest from manifests m where m.repository_id = i.repository_id
+        and m.sif_digest = i.digest and m.digest <> ${manifestDigest}
+      order by m.created_at, m.digest limit 1)
+    where i.repository_id = ${repositoryId} and i.manifest_digest = ${manifestDigest}`)
 }
 
 export interface BlobRow {

@@ -209,12 +209,6 @@ export async function repeatIfRemoved<Result>(work: () => Promise<Result>): Prom
   }
 }
 
-export async function countDownload(db: Db, repositoryId: number): Promise<void> {
-  await db.query(
-    sql`update repositories set download_count = download_count + 1 where id = ${repositoryId}`,
-  )
-}
-
 /**
  * Removes the names that a push made before it failed: the announced image, and what is empty
  * without it. Not while somebody else is pushing there, who wants the names.

@@ -12,6 +12,7 @@ import { allows, requireAccount, requirePermission, viewerOf } from '../accounts
 import type { Database, Db } from '../database.ts'
 import { Failure, invalid, notFound } from '../failure.ts'
 import type { BlobStore } from './blob-store.ts'
+import type { DownloadCounts } from './download-counts.ts'
 import type { ImagePolicy } from './image-policy.ts'
 import {
   announceImage,
@@ -27,7 +28,6 @@ import { removeManifests } from './manifest-removal.ts'
 import { manifestsOfSif } from './manifests.ts'
 import type { Arch, Digest, ImageReference, RepositoryName, Tag } from './names.ts'
 import {
-  countDownload,
   findCollection,
   findEntity,
   findRepository,
@@ -55,6 +55,7 @@ export interface RegistryOptions {
   readonly defaultQuotaBytes: number
   readonly groupSpaces: GroupSpaces
   readonly policy: ImagePolicy
+  readonly downloads: DownloadCounts
 }
 
 export class Registry {
@@ -63,6 +64,7 @@ export class Registry {
   readonly #defaultQuota: number
   readonly #groupSpaces: GroupSpaces
   readonly policy: ImagePolicy
+  readonly #downloads: DownloadCounts
 
   constructor(database: Database, blobs: BlobStore, options: RegistryOptions) {
     this.#database = database
@@ -70,6 +72,7 @@ export class Registry {
     this.#defaultQuota = options.defaultQuotaBytes
     this.#groupSpaces = options.groupSpaces
     this.policy = options.policy
+    this.#downloads = options.downloads
   }
 
   // Entities, collections, repositories
@@ -433,8 +436,8 @@ export class Registry {
   }
 
   /** Counts a download of the image; the bytes come from `openBlob`. */
-  async countDownload(image: { readonly repositoryId: number }): Promise<void> {
-    await countDownload(this.#database, image.repositoryId)
+  countDownload(image: { readonly repositoryId: number }): void {
+    this.#downloads.add(image.repositoryId)
   }
 
   /** Opens stored bytes for whoever was allowed to read them when the request or URL was made. */

@@ -91,12 +91,7 @@ export async function removeTag(
       and arch = coalesce(${wanted ?? null}, arch)
     returning 1`)
   if (removed.length > 0 && wanted !== undefined) {
-    // With its last image the tag goes, whatever index a client of the registry had pushed for it.
-    await tx.query(sql`
-      delete from tags t
-      where t.repository_id = ${repositoryId} and t.name = ${name} and t.arch = ''
-        and not exists (select 1 from tags o where o.repository_id = t.repository_id
-          and o.name = t.name and o.arch <> '')`)
+    await dropBareFace(tx, repositoryId, name)
     await composeFace(tx, repositoryId, name, 'unknown')
   }
   await dropUnusedIndexes(tx, repositoryId)
@@ -116,8 +111,18 @@ export async function untagManifest(tx: Db, repositoryId: number, digest: Digest
     delete from tags where repository_id = ${repositoryId} and manifest_digest = ${digest}
     returning name, arch`)
   for (const name of new Set(rows.map((row) => row.name))) {
+    await dropBareFace(tx, repositoryId, name)
     await composeFace(tx, repositoryId, name, 'unknown')
   }
+}
+
+/** With its last image a tag goes, whatever index a client of the registry had pushed for it. */
+async function dropBareFace(tx: Db, repositoryId: number, name: Tag): Promise<void> {
+  await tx.query(sql`
+    delete from tags t
+    where t.repository_id = ${repositoryId} and t.name = ${name} and t.arch = ''
+      and not exists (select 1 from tags o where o.repository_id = t.repository_id
+        and o.name = t.name and o.arch <> '')`)
 }
 
 /** The tags whose face is this manifest. */

@@ -24,6 +24,15 @@ export function formBody(limit = '100kb'): RequestHandler {
   }
 }
 
+/** Any bytes, as one Buffer. */
+export function rawBody(limit: string): RequestHandler {
+  const raw = express.raw({ type: () => true, limit })
+  return (req, res, next) => {
+    admitBody(req, res)
+    raw(req, res, next)
+  }
+}
+
 export function parse<Value>(schema: z.ZodType<Value>, value: unknown): Value {
   const parsed = schema.safeParse(value ?? {})
   if (parsed.success) return parsed.data

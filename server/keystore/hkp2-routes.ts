@@ -1,14 +1,13 @@
 /**
  * HKP, version 2 requests (draft-ietf-openpgp-hkp, sections 5 and 7): binary certificates, found by
  * their versioned fingerprint, by 64-bit key ID (version 4 only) or by a whole identity, and pushed
- * as one binary certificate. Every key here is bound to the account that pushed it, so that what is
- * offered of an identity is its canonical bundle.
+ * as one binary certificate. Canonical is what belongs to the account that has the identity here.
  */
-import express from 'express'
 import type { Response, Router } from 'express'
 
 import { invalid, notFound } from '../failure.ts'
 import { actorOf } from '../http/actor.ts'
+import { rawBody } from '../http/parse.ts'
 import { newRouter } from '../http/router.ts'
 import { flagOf } from './index-lines.ts'
 import type { KeyRow } from './key-rows.ts'
@@ -76,7 +75,7 @@ export function hkp2Routes(keystore: Keystore): Router {
     sendBundle(res, await keystore.ofIdentity(req.params.id))
   })
   router.get('/pks/v2/canonical/:id', async (req, res) => {
-    sendBundle(res, await keystore.ofIdentity(req.params.id))
+    sendBundle(res, await keystore.canonicalOf(req.params.id))
   })
 
   router.get('/pks/v2/index/:id', async (req, res) => {
@@ -85,24 +84,20 @@ export function hkp2Routes(keystore: Keystore): Router {
     res.json(keys.map(indexJson))
   })
 
-  router.post(
-    '/pks/v2/certs',
-    express.raw({ type: () => true, limit: maxBytes }),
-    async (req, res) => {
-      const body: unknown = req.body
-      if (!Buffer.isBuffer(body) || body.length === 0) {
-        throw invalid('key', 'Send one binary certificate (application/pgp-keys;armor=no).')
-      }
-      const { fingerprint, outcome } = await keystore.push(actorOf(req), body)
-      const version = fingerprint.length === 64 ? 6 : 4
-      const entry = [{ version, fingerprint: fingerprint.toLowerCase() }]
-      res.json({
-        inserted: outcome === 'added' ? entry : [],
-        updated: outcome === 'updated' ? entry : [],
-        ignored: outcome === 'unchanged' ? entry : [],
-      })
-    },
-  )
+  router.post('/pks/v2/certs', rawBody(maxBytes), async (req, res) => {
+    const body: unknown = req.body
+    if (!Buffer.isBuffer(body) || body.length === 0) {
+      throw invalid('key', 'Send one binary certificate (application/pgp-keys;armor=no).')
+    }
+    const { fingerprint, outcome } = await keystore.push(actorOf(req), body)
+    const version = fingerprint.length === 64 ? 6 : 4
+    const entry = [{ version, fingerprint: fingerprint.toLowerCase() }]
+    res.json({
+      inserted: outcome === 'added' ? entry : [],
+      updated: outcome === 'updated' ? entry : [],
+      ignored: outcome === 'unchanged' ? entry : [],
+    })
+  })
 
   router.all('/pks/v2/*rest', (_req, res) => {
     res.status(501).type('text/plain').send('This request is not known here.\n')

@@ -65,12 +65,13 @@ export async function keysById(db: Db, keyId: string): Promise<KeyRow[]> {
   return await rowsOf(db, rows)
 }
 
-/** By the last 32 bits of a key ID: those collide, so that more than one answer is none. */
+/** By the last 32 bits of a fingerprint, which clients show: those collide, so that more than one
+ * answer is none. */
 export async function keysByShortId(db: Db, shortId: string): Promise<KeyRow[]> {
   const rows = await db.query<{ fingerprint: string }>(sql`
     select distinct k.certificate as "fingerprint"
     from certificate_keys k join certificates c on c.fingerprint = k.certificate
-    where right(k.key_id, 8) = ${shortId} and c.tombstoned_at is null order by 1 limit 3`)
+    where right(k.fingerprint, 8) = ${shortId} and c.tombstoned_at is null order by 1 limit 3`)
   return await rowsOf(db, rows)
 }
 
@@ -86,13 +87,14 @@ export async function keysByWords(db: Db, words: string, page: KeyPage): Promise
   return await rowsOf(db, rows)
 }
 
-/** One user ID as a whole, or the mail address in one. */
+/** One user ID as a whole, or the mail address in one; not by what has been revoked. */
 export async function keysByIdentity(db: Db, identity: string, page: KeyPage): Promise<KeyRow[]> {
   const wanted = identity.toLowerCase()
   const rows = await db.query<{ fingerprint: string }>(sql`
     select distinct u.certificate as "fingerprint"
     from certificate_user_ids u join certificates c on c.fingerprint = u.certificate
-    where (u.email = ${wanted} or lower(u.user_id) = ${wanted}) and c.tombstoned_at is null
+    where (u.email = ${wanted} or lower(u.user_id) = ${wanted}) and not u.revoked
+      and c.tombstoned_at is null
       and u.certificate > ${page.after}
     order by 1 limit ${page.limit}`)
   return await rowsOf(db, rows)
@@ -123,18 +125,22 @@ export async function countKeys(db: Db, ownerId: string): Promise<number> {
   return row?.count ?? 0
 }
 
+/** False where it is there already. */
 export async function insertKey(
   tx: Db,
   certificate: Certificate,
   owner: { readonly id: string; readonly name: string },
-): Promise<void> {
-  await tx.query(sql`
+): Promise<boolean> {
+  const inserted = await tx.query(sql`
     insert into certificates (fingerprint, version, algorithm, bits, created_at, expires_at,
       revoked, bytes, owner_id, owner_name)
     values (${certificate.fingerprint}, ${certificate.version}, ${certificate.algorithm},
       ${certificate.bits}, ${certificate.createdAt}, ${certificate.expiresAt ?? null},
-      ${certificate.revoked}, ${certificate.bytes}, ${owner.id}, ${owner.name})`)
+      ${certificate.revoked}, ${certificate.bytes}, ${owner.id}, ${owner.name})
+    on conflict do nothing returning fingerprint`)
+  if (inserted.length === 0) return false
   await putParts(tx, certificate)
+  return true
 }
 
 export async function updateKey(tx: Db, certificate: Certificate): Promise<void> {

@@ -3,13 +3,13 @@
  * longer to be used. Certificates are read and merged on another thread (certificate-reader.ts), and
  * hold only what their key has signed.
  */
-import type { AccountActor, Actor } from '../accounts/actor.ts'
+import type { Actor } from '../accounts/actor.ts'
 import { audit } from '../accounts/audit.ts'
 import { requireAdministrator, requireFullAccount } from '../accounts/permissions.ts'
-import { sql } from '../database.ts'
 import type { Database, Db } from '../database.ts'
-import { denied, Failure, invalid, notFound, Throttled } from '../failure.ts'
+import { denied, Failure, invalid, notFound } from '../failure.ts'
 import type { Certificate, ReadsCertificates } from './certificate.ts'
+import { findPerson, peopleNamed, requireNobodyElse, requireOwn } from './key-owners.ts'
 import {
   countKeys,
   findKey,
@@ -28,8 +28,8 @@ import {
 } from './key-rows.ts'
 import type { KeyPage, KeyRow } from './key-rows.ts'
 import { stateOf } from './key-state.ts'
-import { isNamed, namesIn } from './ownership.ts'
-import type { Person } from './ownership.ts'
+import { namesIn } from './ownership.ts'
+import { PushPace } from './push-pace.ts'
 import { fromHex, parseSearch } from './search-term.ts'
 import type { HexTerm } from './search-term.ts'
 
@@ -46,7 +46,7 @@ export interface PushResult {
 }
 
 const maxKeys = 32
-const pushesPerMinute = 10
+const maxAttempts = 4
 /** Shorter words are in too many user IDs. */
 const minWords = 3
 
@@ -54,6 +54,7 @@ export class Keystore {
   readonly #database: Database
   readonly #reader: ReadsCertificates
   readonly #options: KeystoreOptions
+  readonly #pace = new PushPace()
 
   constructor(database: Database, reader: ReadsCertificates, options: KeystoreOptions) {
     this.#database = database
@@ -65,84 +66,92 @@ export class Keystore {
   async push(actor: Actor, block: string | Buffer): Promise<PushResult> {
     const account = actor.kind === 'anonymous' ? undefined : requireFullAccount(actor)
     if (account === undefined && !this.#options.anonymousUpdates) throw signInFirst(actor)
-    if (account) await this.#requirePace(account)
-    const certificate = await this.#reader.read(block)
-    const pushed = await this.#database.transaction(async (tx) => {
-      const known = await lockKey(tx, certificate.fingerprint)
-      if (known?.tombstonedAt) {
-        throw denied('key', 'The administrators have taken this key out: it is not accepted.')
-      }
-      const result =
-        known === undefined
-          ? await this.#add(tx, actor, account, certificate)
-          : await this.#update(tx, known, certificate)
-      if (result.outcome !== 'unchanged') {
-        const details = { outcome: result.outcome }
-        await audit(tx, actor, { action: 'key.push', target: result.fingerprint, details })
-      }
+    this.#pace.require(account?.accountId ?? actor.address)
+    const incoming = await this.#reader.read(block)
+    // What takes long is done without a transaction, and done again if the key has changed meanwhile.
+    for (let attempt = 0; attempt < maxAttempts; attempt += 1) {
+      const seen = await findKey(this.#database, incoming.fingerprint)
+      const certificate =
+        seen === undefined || seen.tombstonedAt !== null
+          ? incoming
+          : await this.#reader.merge(seen.bytes, incoming.bytes)
+      const result = await this.#database.transaction(
+        async (tx) => await this.#store(tx, actor, certificate, seen),
+      )
+      if (result === undefined) continue
+      if (result.outcome !== 'unchanged') this.#options.changed(result.fingerprint)
       return result
-    })
-    if (pushed.outcome !== 'unchanged') this.#options.changed(pushed.fingerprint)
-    return pushed
+    }
+    throw new Failure('conflict', 'key', 'Others are changing this key: try again in a moment.')
   }
 
-  async #add(
+  /** Undefined where the key is not any more as it was seen. */
+  async #store(
     tx: Db,
     actor: Actor,
-    account: AccountActor | undefined,
     certificate: Certificate,
-  ): Promise<PushResult> {
-    if (account === undefined) throw signInFirst(actor)
-    const { accountId, name } = account
-    const owner = await requireOwn(tx, account, certificate)
-    if ((await countKeys(tx, accountId)) >= maxKeys) {
-      throw new Failure('conflict', 'key', `You have ${maxKeys} keys here, which is the limit.`)
+    seen: KeyRow | undefined,
+  ): Promise<PushResult | undefined> {
+    const { fingerprint } = certificate
+    const known = await lockKey(tx, fingerprint)
+    if (known?.tombstonedAt) {
+      throw denied('key', 'The administrators have taken this key out: it is not accepted.')
     }
-    await insertKey(tx, certificate, { id: accountId, name: owner.name || name })
-    return { fingerprint: certificate.fingerprint, outcome: 'added' }
-  }
-
-  /** Anybody may bring what the key itself has signed: that is all that a certificate holds here. */
-  async #update(tx: Db, known: KeyRow, incoming: Certificate): Promise<PushResult> {
-    const { fingerprint, ownerId } = known
-    const merged = await this.#reader.merge(known.bytes, incoming.bytes)
-    if (merged.bytes.equals(known.bytes)) return { fingerprint, outcome: 'unchanged' }
-    const owner = ownerId === null ? undefined : await findPerson(tx, ownerId)
-    await requireNobodyElse(tx, owner, merged)
-    await updateKey(tx, merged)
-    return { fingerprint, outcome: 'updated' }
+    if (known !== undefined && seen?.bytes.equals(known.bytes) !== true) return undefined
+    if (known?.bytes.equals(certificate.bytes) === true)
+      return { fingerprint, outcome: 'unchanged' }
+    const outcome = known === undefined ? 'added' : 'updated'
+    if (known === undefined) {
+      if (!(await add(tx, actor, certificate))) return undefined
+    } else {
+      // Anybody may bring what the key itself has signed: that is all that a certificate holds here.
+      const owner = known.ownerId === null ? undefined : await findPerson(tx, known.ownerId)
+      await requireNobodyElse(tx, owner, certificate)
+      await updateKey(tx, certificate)
+    }
+    await audit(tx, actor, { action: 'key.push', target: fingerprint, details: { outcome } })
+    return { fingerprint, outcome }
   }
 
   /** What `search` finds; words have at least three characters. */
   async search(text: string, options: KeyPage & { readonly exact: boolean }): Promise<KeyRow[]> {
     const term = parseSearch(text)
-    if (term.kind !== 'words') return await this.#byHex(term)
+    if (term.kind !== 'words') return after(await this.#byHex(term), options)
     const { words, hex } = term
-    if (words.length < minWords) {
-      throw invalid('key', `Search for at least ${minWords} characters.`)
-    }
+    requireEnough(words)
     const found = options.exact
       ? await this.#exactly(words, options)
       : await keysByWords(this.#database, words, options)
     if (found.length > 0 || hex === undefined) return found
-    return await this.#byHex(fromHex(hex))
+    return after(await this.#byHex(fromHex(hex)), options)
   }
 
-  /** The one key for a request that wants one: of several by the same name the newest that is good. */
+  /**
+   * The one key for a request that wants one: by its number, or by a user ID or a mail address, of
+   * several the newest that is good, those of the person who has that name or address before others.
+   */
   async get(text: string): Promise<KeyRow> {
-    const page = { after: '', limit: 100 }
-    const found = await this.search(text, { ...page, exact: true })
-    const isByName = parseSearch(text).kind === 'words'
-    const offered = isByName ? found.filter(isLive) : found
-    const [key, ...others] = offered.sort((a, b) => Number(b.createdAt) - Number(a.createdAt))
-    if (key === undefined || (others.length > 0 && !isByName)) throw noSuchKey()
-    return key
+    const term = parseSearch(text)
+    if (term.kind !== 'words') return onlyOne(await this.#byHex(term))
+    requireEnough(term.words)
+    const named = (await this.#exactly(term.words, { after: '', limit: 100 })).filter(isLive)
+    const own = await this.#ownersOf(term.words, named)
+    const [newest] = (own.length > 0 ? own : named).toSorted(
+      (one, other) => Number(other.createdAt) - Number(one.createdAt),
+    )
+    if (newest !== undefined) return newest
+    return onlyOne(term.hex === undefined ? [] : await this.#byHex(fromHex(term.hex)))
   }
 
   /** The keys of an identity (a mail address, or a whole user ID) that are offered for new work. */
   async ofIdentity(identity: string): Promise<KeyRow[]> {
     const found = await keysByIdentity(this.#database, identity, { after: '', limit: 100 })
     return found.filter(isLive)
+  }
+
+  /** Of these those alone that the site vouches for: their owner has this name or address here. */
+  async canonicalOf(identity: string): Promise<KeyRow[]> {
+    return await this.#ownersOf(identity, await this.ofIdentity(identity))
   }
 
   async armor(key: KeyRow): Promise<string> {
@@ -212,13 +221,10 @@ export class Keystore {
     return await keysByIdentity(this.#database, identity.replaceAll(' ', '+'), page)
   }
 
-  async #requirePace(account: AccountActor): Promise<void> {
-    const [row] = await this.#database.query<{ recent: number }>(sql`
-      select count(*) as "recent" from audit
-      where account_id = ${account.accountId} and action = 'key.push'
-        and at > now() - interval '1 minute'`)
-    if ((row?.recent ?? 0) < pushesPerMinute) return
-    throw new Throttled('key', 'Too many keys in one minute: go on in a moment.', 60)
+  async #ownersOf(identity: string, keys: readonly KeyRow[]): Promise<KeyRow[]> {
+    const names = [identity.toLowerCase(), ...Object.values(namesIn(identity))]
+    const owners = await peopleNamed(this.#database, names)
+    return keys.filter(({ ownerId }) => ownerId !== null && owners.has(ownerId))
   }
 }
 
@@ -227,46 +233,34 @@ function isLive(key: KeyRow): boolean {
   return stateOf(key) === 'live'
 }
 
-async function requireOwn(
-  tx: Db,
-  account: AccountActor,
-  certificate: Certificate,
-): Promise<Person> {
-  const person = (await findPerson(tx, account.accountId)) ?? { name: account.name, email: '' }
-  const live = certificate.userIds.filter(({ revoked }) => !revoked)
-  if (!live.some(({ text }) => isNamed(text, person))) {
-    const mail = person.email === '' ? '' : ` or your address <${person.email}>`
-    throw invalid(
+/** False where somebody else has added it at the same moment. */
+async function add(tx: Db, actor: Actor, certificate: Certificate): Promise<boolean> {
+  if (actor.kind === 'anonymous') throw signInFirst(actor)
+  const owner = await requireOwn(tx, actor, certificate)
+  if ((await countKeys(tx, actor.accountId)) >= maxKeys) {
+    throw new Failure(
+      'conflict',
       'key',
-      `No user ID of this key names you: put your account name "${person.name}"${mail} into one, for example "${person.name} (work) <${person.email || person.name}>".`,
+      `You have ${maxKeys} keys here, which is the limit: use one of them (list them with GET /api/v1/keys).`,
     )
   }
-  await requireNobodyElse(tx, person, certificate)
-  return person
+  return await insertKey(tx, certificate, { id: actor.accountId, name: owner.name })
 }
 
-/** A key that carries somebody else's name would be found under it. */
-async function requireNobodyElse(
-  tx: Db,
-  owner: Person | undefined,
-  certificate: Certificate,
-): Promise<void> {
-  const live = certificate.userIds.filter(({ revoked }) => !revoked)
-  const foreign = live.filter(({ text }) => owner === undefined || !isNamed(text, owner))
-  const names = foreign.flatMap(({ text }) => Object.values(namesIn(text)))
-  const [other] = await tx.query<{ name: string }>(sql`
-    select name from accounts
-    where (name = any(${names}) or (email <> '' and lower(email) = any(${names})))
-      and name <> ${owner?.name ?? ''} limit 1`)
-  if (other === undefined) return
-  throw denied('key', `A user ID of this key names ${other.name}, whose key it is not.`)
+function requireEnough(words: string): void {
+  if (words.length >= minWords) return
+  throw invalid('key', `Search for at least ${minWords} characters.`)
 }
 
-async function findPerson(tx: Db, accountId: string): Promise<Person | undefined> {
-  const [row] = await tx.query<Person>(
-    sql`select name, email from accounts where id = ${accountId}`,
-  )
-  return row
+/** Never one of several that share a short number. */
+function onlyOne(keys: readonly KeyRow[]): KeyRow {
+  const [key, ...others] = keys
+  if (key === undefined || others.length > 0) throw noSuchKey()
+  return key
+}
+
+function after(keys: readonly KeyRow[], { after, limit }: KeyPage): KeyRow[] {
+  return keys.filter(({ fingerprint }) => fingerprint > after).slice(0, limit)
 }
 
 function signInFirst(actor: Actor): Failure {

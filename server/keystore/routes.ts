@@ -1,11 +1,10 @@
 /** HKP as clients speak it (protocol.md 7; draft-ietf-openpgp-hkp, legacy requests). */
-import express from 'express'
 import type { Request, Response, Router } from 'express'
 import { z } from 'zod'
 
 import { invalid, notFound } from '../failure.ts'
 import { actorOf } from '../http/actor.ts'
-import { parse, queryOf } from '../http/parse.ts'
+import { formBody, parse, queryOf } from '../http/parse.ts'
 import { newRouter } from '../http/router.ts'
 import { humanIndex, machineIndex } from './index-lines.ts'
 import type { Keystore } from './keystore.ts'
@@ -22,12 +21,12 @@ export function hkpRoutes(keystore: Keystore): Router {
     const operation = (queryOf(req, 'op') ?? 'index').toLowerCase()
     const search = queryOf(req, 'search')
     if (search === undefined) throw invalid('key', 'Say what to search for.')
-    if (operation === 'get') return await sendKey(req, res, search)
+    if (operation === 'get') return await sendKey(res, search)
     if (operation === 'index' || operation === 'vindex') return await sendIndex(req, res, search)
     res.status(501).type('text/plain').send('This operation is not known here.\n')
   })
 
-  router.post('/pks/add', express.urlencoded({ limit: formLimit }), async (req, res) => {
+  router.post('/pks/add', formBody(formLimit), async (req, res) => {
     const { keytext } = parse(addForm, req.body)
     const { fingerprint, outcome } = await keystore.push(actorOf(req), keytext)
     res.type('text/plain').send(`Key ${fingerprint} ${outcome}.\n`)
@@ -35,7 +34,7 @@ export function hkpRoutes(keystore: Keystore): Router {
 
   return router
 
-  async function sendKey(_req: Request, res: Response, search: string): Promise<void> {
+  async function sendKey(res: Response, search: string): Promise<void> {
     const key = await keystore.get(search)
     res.type('application/pgp-keys').send(await keystore.armor(key))
   }

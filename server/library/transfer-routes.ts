@@ -151,7 +151,7 @@ export function libraryTransferRoutes(parts: LibraryTransferParts): Router {
       return await find()
     })
     const { digest, size, file } = image
-    if (req.method === 'GET') await registry.countDownload(image)
+    if (req.method === 'GET') registry.countDownload(image)
     if (file !== undefined) return await sendBlob(req, res, file, { size, etag: digest })
     // The client fetches parallel ranges of 5 MiB from there (scs-library-client, downloader.go).
     res.redirect(303, libraryUrl + capabilities.downloadPath({ digest, size }))

@@ -34,7 +34,7 @@ create table certificate_keys (
 );
 create index certificate_keys_by_fingerprint on certificate_keys (fingerprint);
 create index certificate_keys_by_id on certificate_keys (key_id);
-create index certificate_keys_by_short_id on certificate_keys (right(key_id, 8));
+create index certificate_keys_by_short_id on certificate_keys (right(fingerprint, 8));
 
 create table certificate_user_ids (
   certificate text not null references certificates on delete cascade,

@@ -6,6 +6,7 @@
 import type { Request, RequestHandler } from 'express'
 
 import type { Actor } from '../accounts/actor.ts'
+import { catalogName } from '../accounts/registry-tokens.ts'
 import type { Bearer, Grant, RegistryAction, RegistryTokens } from '../accounts/registry-tokens.ts'
 import type { Tokens } from '../accounts/tokens.ts'
 import type { RepositoryName } from '../content/names.ts'
@@ -51,8 +52,11 @@ async function findCaller(req: Request, options: AccessOptions): Promise<Caller>
   if (token === undefined) {
     return { actor: anonymous(address), grants: undefined, hasCredential: false }
   }
-  const account = await options.tokens.authenticate(token, address)
-  if (account !== undefined) return { actor: account, grants: undefined, hasCredential: true }
+  if (!options.registryTokens.claimsToBe(token)) {
+    const account = await options.tokens.authenticate(token, address)
+    if (account === undefined) throw wrongCredential()
+    return { actor: account, grants: undefined, hasCredential: true }
+  }
   const inSession = /\/blobs\/uploads\/[0-9a-f]{32}$/.test(req.path)
   const bearer = await options.registryTokens.verify(token, address, { inSession })
   if (bearer === undefined) throw wrongCredential()
@@ -71,8 +75,29 @@ export function callerFor(
   const isGranted = grants?.some(
     (grant) => grant.name === name.path && grant.actions.includes(action),
   )
-  if (isGranted === false) throw unauthenticated(`The token does not allow to ${action} here.`)
-  if (actor.kind === 'anonymous' && (action !== 'pull' || !options.anonymousPull)) {
+  const isUnsigned = actor.kind === 'anonymous'
+  if (isUnsigned && (isGranted === false || action !== 'pull' || !options.anonymousPull)) {
+    throw unauthenticated('Sign in with your user name and an access token.')
+  }
+  if (isGranted === false) throw notGranted(name, action)
+  return actor
+}
+
+/** The same whether the repository is there or not. */
+function notGranted({ path, entity }: RepositoryName, action: RegistryAction): Failure {
+  return unauthenticated(
+    `Your sign-in does not allow to ${action} "${path}": ask the owner of "${entity}" for access, or choose a name that begins with your own.`,
+  )
+}
+
+/** Who lists the repositories. A token for some of them is no token for the names of all. */
+export function catalogReader(req: Request, options: { readonly anonymousPull: boolean }): Actor {
+  scopes.set(req, `${catalogName}:*`)
+  const { actor, grants } = callerOf(req)
+  if (grants?.some(({ name }) => name === catalogName) === false) {
+    throw unauthenticated('The token does not allow to list the repositories.')
+  }
+  if (actor.kind === 'anonymous' && !options.anonymousPull) {
     throw unauthenticated('Sign in with your user name and an access token.')
   }
   return actor

@@ -61,7 +61,7 @@ export function ociErrors(challenge: Challenge, log: Log): ErrorRequestHandler {
     }
     if (res.headersSent) return res.destroy()
     if (res.destroyed) return next()
-    if (status === 401) challengeWith(res, challenge, scopeOf(req))
+    if (status === 401) challengeWith(req, res, challenge)
     res.status(status).json({ errors: [{ code: codeOf(error, status), message }] })
     return undefined
   }
@@ -82,13 +82,12 @@ function hideFromAnonymous(error: unknown, req: Request): unknown {
   return new Failure('unauthenticated', error.subject, `${error.message} Or sign in to see it.`)
 }
 
-function challengeWith(
-  res: Response,
-  { realm, service }: Challenge,
-  scope: string | undefined,
-): void {
+/** A token that is good but not for this makes some clients ask for another only when told so. */
+function challengeWith(req: Request, res: Response, { realm, service }: Challenge): void {
+  const scope = scopeOf(req)
   const wanted = scope === undefined ? '' : `,scope="${scope}"`
-  res.set('WWW-Authenticate', `Bearer realm="${realm}",service="${service}"${wanted}`)
+  const error = callerOf(req).grants === undefined ? '' : ',error="insufficient_scope"'
+  res.set('WWW-Authenticate', `Bearer realm="${realm}",service="${service}"${wanted}${error}`)
 }
 
 function codeOf(error: unknown, status: number): string {

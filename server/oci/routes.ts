@@ -20,7 +20,7 @@ import { newRouter } from '../http/router.ts'
 import { sendBlob } from '../http/send-blob.ts'
 import type { ImageChecks } from '../keystore/image-checks.ts'
 import type { Log } from '../log.ts'
-import { callerFor, callerOf, identifyCaller } from './access.ts'
+import { callerFor, callerOf, catalogReader, identifyCaller } from './access.ts'
 import { pageOf } from './page.ts'
 import { route } from './paths.ts'
 import { isInUse, ociErrors } from './problem.ts'
@@ -64,10 +64,7 @@ export function ociRoutes(parts: OciRouteParts): Router {
   })
 
   router.get('/v2/_catalog', async (req, res) => {
-    const { actor } = callerOf(req)
-    if (actor.kind === 'anonymous' && !parts.anonymousPull) {
-      throw unauthenticated('Sign in with your user name and an access token.')
-    }
+    const actor = catalogReader(req, parts)
     const page = pageOf(req)
     const found = await artifacts.listRepositories(actor, { ...page, limit: page.limit + 1 })
     res.json({ repositories: page.cut(res, found, '/v2/_catalog') })
@@ -103,7 +100,7 @@ export function ociRoutes(parts: OciRouteParts): Router {
     const name = nameOf(req)
     const actor = callerFor(req, name, 'pull', parts)
     const manifest = await artifacts.getManifest(actor, name, wantedReference(req, name))
-    if (req.method === 'GET') await artifacts.countDownload(manifest)
+    if (req.method === 'GET') artifacts.countDownload(manifest)
     res.set({
       'Content-Type': manifest.mediaType,
       'Content-Length': String(manifest.bytes.length),

@@ -4,6 +4,7 @@ import type { Request, Router } from 'express'
 import { z } from 'zod'
 
 import type { AccountActor } from '../accounts/actor.ts'
+import { catalogName } from '../accounts/registry-tokens.ts'
 import type { Grant, RegistryTokens } from '../accounts/registry-tokens.ts'
 import type { Tokens } from '../accounts/tokens.ts'
 import { parseOciRepository } from '../content/names.ts'
@@ -72,7 +73,7 @@ export function registryTokenRoutes(parts: TokenRouteParts): Router {
       refresh_token: credential,
       expires_in: issued.expiresIn,
       issued_at: issued.issuedAt.toISOString(),
-      scope: grants.map(({ name, actions }) => `repository:${name}:${actions.join(',')}`).join(' '),
+      scope: grants.map(printed).join(' '),
     })
   })
 
@@ -102,6 +103,10 @@ export function registryTokenRoutes(parts: TokenRouteParts): Router {
   ): Promise<Grant[]> {
     const grants: Grant[] = []
     for (const scope of parseScopes(wanted)) {
+      if (`${scope.type}:${scope.name}` === catalogName) {
+        grants.push({ name: catalogName, actions: ['pull'] })
+        continue
+      }
       const name = scope.type === 'repository' ? repositoryOf(scope.name) : undefined
       if (name === undefined) continue
       const mayPush = account !== undefined && (await registry.mayPush(account, name.entity))
@@ -119,6 +124,10 @@ export function registryTokenRoutes(parts: TokenRouteParts): Router {
       throw error
     }
   }
+}
+
+function printed({ name, actions }: Grant): string {
+  return name === catalogName ? `${name}:*` : `repository:${name}:${actions.join(',')}`
 }
 
 /** The parameter may be repeated. */

@@ -1,17 +1,17 @@
-/** The questions on a terminal, which `script` of util-linux provides. */
+/** The questions on a terminal. */
 import assert from 'node:assert/strict'
-import { spawn, spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { after } from 'node:test'
 
 import { publishKey } from '../support/published-key.ts'
-import { eventually, startServer } from '../support/server.ts'
+import { startServer } from '../support/server.ts'
 import { makeKey } from '../support/signed-sif.ts'
+import { openTerminal, withoutTerminal } from '../support/terminal.ts'
 import { pathOf } from './command.ts'
 
-const skip = spawnSync('script', ['--version']).status === 0 ? false : 'script is not installed'
+const skip = withoutTerminal
 
 const server = await startServer({ after })
 await server.account('alice')
@@ -106,22 +106,11 @@ async function onTerminal(
   command: string,
   answers: readonly (readonly [question: string, answer: string])[],
 ): Promise<{ text: string; code: number | null }> {
-  const child = spawn('script', ['--quiet', '--return', '--command', command, '/dev/null'], {
-    cwd: '/',
-    env: { PATH: process.env['PATH'], BERTH_URL: server.url, SHELL: '/bin/sh', TERM: 'dumb' },
-    timeout: 120_000,
-    killSignal: 'SIGKILL',
-  })
-  const closed = new Promise<number | null>((resolve) => child.on('close', resolve))
-  let text = ''
-  child.stdout.on('data', (piece: Buffer) => (text += piece.toString()))
-  child.stderr.on('data', (piece: Buffer) => (text += piece.toString()))
-  child.stdin.on('error', () => {})
+  const terminal = openTerminal({ after }, command, { BERTH_URL: server.url })
   for (const [question, answer] of answers) {
-    await eventually(async () => text.includes(question), `the question in ${text}`)
-    child.stdin.write(answer)
+    await terminal.see(question)
+    terminal.type(answer)
   }
-  const code = await closed
-  child.stdin.end()
-  return { text, code }
+  const code = await terminal.closed
+  return { text: terminal.text(), code }
 }

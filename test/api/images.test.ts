@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import test, { after } from 'node:test'
 
 import { assertProblem, libraryHash } from '../support/client.ts'
-import { startServer } from '../support/server.ts'
+import { eventually, startServer } from '../support/server.ts'
 import { makeSif } from '../support/sif.ts'
 
 const server = await startServer({ after })
@@ -75,7 +75,9 @@ test('a container tells its images, tags, size and downloads', async () => {
   await server.anonymous.get(`/v1/imagefile/${path}:${libraryHash(two)}`)
   await server.anonymous.send('HEAD', `/v1/imagefile/${path}:latest`)
   await server.anonymous.get(`/v1/imagefile/${path}:none`)
-  const { data } = (await server.anonymous.get(`/v1/containers/${path}`)).json
+  const container = async () => (await server.anonymous.get(`/v1/containers/${path}`)).json.data
+  await eventually(async () => (await container()).downloadCount >= 2, 'downloads are counted')
+  const data = await container()
   const [idOne, idTwo] = [`${path}:${libraryHash(one)}`, `${path}:${libraryHash(two)}`]
   assert.deepEqual(data.images.toSorted(), [idOne, idTwo].toSorted())
   assert.deepEqual(data.archTags, { amd64: { latest: idOne }, arm64: { latest: idTwo } })

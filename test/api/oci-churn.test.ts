@@ -2,12 +2,15 @@
  * Many clients push, tag, mount, pull and delete in the same repositories through both doors, while
  * the sweep runs without a pause and without a grace time. What a pusher was told to be there is
  * there when his manifest comes, nothing fails on our side, and what is left at the end is whole.
- * BERTH_RACE_OPERATIONS sets how many operations each of the ten clients does (20 by default).
+ * BERTH_RACE_OPERATIONS sets how many operations each of the ten clients does (20 by default),
+ * BERTH_RACE_SECONDS when they stop at the latest, and BERTH_RACE_SWEEP_SECONDS how long the sweep
+ * rests between two runs (not at all by default).
  */
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { after } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
 
 import { sql } from '../../server/database.ts'
 import { libraryHash, sha256 } from '../support/client.ts'
@@ -31,6 +34,7 @@ import { makeSif } from '../support/sif.ts'
 const perClient = Number(process.env['BERTH_RACE_OPERATIONS'] ?? 20)
 const clients = 10
 const seconds = Number(process.env['BERTH_RACE_SECONDS'] ?? 600)
+const restSeconds = Number(process.env['BERTH_RACE_SWEEP_SECONDS'] ?? 0)
 
 const settings = { storage: { keep_free: 0, grace_hours: 0 } }
 const server = await startServer({ after }, { settings })
@@ -177,7 +181,10 @@ test(
     const over = new AbortController()
     let sweeps = 0
     const sweeping = (async () => {
-      for (; !over.signal.aborted; sweeps += 1) await server.appliance.sweep()
+      for (; !over.signal.aborted; sweeps += 1) {
+        await server.appliance.sweep()
+        await setTimeout(restSeconds * 1000)
+      }
     })()
     const deadline = Date.now() + seconds * 1000
     let done = 0

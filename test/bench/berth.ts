@@ -7,6 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { packageRoot } from '../../server/package-root.ts'
 import { call, dataOf } from './call.ts'
 import type { Contender, Target } from './contender.ts'
+import { OciClient } from './oci-client.ts'
 import type { Payload } from './payload.ts'
 import { putPayload } from './put-payload.ts'
 import { sendSlice } from './send-slice.ts'
@@ -36,6 +37,7 @@ export async function startBerth(directory: string): Promise<Contender> {
     const token = await obtainToken(origin, await passwordIn(logFile))
     const library = new Library(origin, token, dataDirectory)
     await library.makeContainer()
+    const oci = new OciClient(origin, container, await registryHeaders(origin, token))
     return {
       ...server,
       name: 'berth',
@@ -53,6 +55,13 @@ export async function startBerth(directory: string): Promise<Contender> {
       },
       downloadTarget: async (payload) => await library.downloadTarget(payload),
       metadataTarget: async (payload) => await library.metadataTarget(payload),
+      oci: {
+        client: oci,
+        remove: async (payload) => {
+          await oci.deleteBlob(payload)
+          await library.removeFile(payload)
+        },
+      },
     }
   } catch (error) {
     await server.stop()
@@ -119,8 +128,12 @@ class Library {
   }
 
   /** The server keeps deleted bytes for hours; the disk of a benchmark cannot wait for that. */
-  async remove(image: string, { sha256 }: Payload): Promise<void> {
+  async remove(image: string, payload: Payload): Promise<void> {
     await this.#call('DELETE', `v1/images/${image}?arch=amd64`)
+    await this.removeFile(payload)
+  }
+
+  async removeFile({ sha256 }: Payload): Promise<void> {
     await rm(join(this.#dataDirectory, 'store/blobs/sha256', sha256.slice(0, 2), sha256))
   }
 
@@ -169,4 +182,17 @@ async function passwordIn(logFile: string): Promise<string> {
 async function versionOf(): Promise<string> {
   const text = await readFile(join(packageRoot, 'package.json'), 'utf8')
   return `berth/${(JSON.parse(text) as { version: string }).version}`
+}
+
+/** The token that a registry client gets for its access token, good for an hour. */
+async function registryHeaders(
+  origin: string,
+  accessToken: string,
+): Promise<Readonly<Record<string, string>>> {
+  const basic = Buffer.from(`admin:${accessToken}`).toString('base64')
+  const scope = `repository:${container}:pull,push,delete`
+  const url = `${origin}/registry/token?scope=${encodeURIComponent(scope)}`
+  const { text } = await call('GET', url, { headers: { Authorization: `Basic ${basic}` } })
+  const { token } = JSON.parse(text) as { token: string }
+  return { Authorization: `Bearer ${token}` }
 }

@@ -1,3 +1,4 @@
+import type { OciClient } from './oci-client.ts'
 import type { Payload } from './payload.ts'
 
 export const contenderNames = ['berth', 'nginx', 'registry'] as const
@@ -19,7 +20,15 @@ export interface Contender {
   downloadTarget(payload: Payload): Promise<Target>
   /** The record of a stored payload that a pull reads first; undefined: it has no such thing. */
   readonly metadataTarget: ((payload: Payload) => Promise<Target>) | undefined
+  /** Undefined: it does not speak the registry's protocol. */
+  readonly oci?: OciDoor
   stop(): Promise<void>
+}
+
+export interface OciDoor {
+  readonly client: OciClient
+  /** Of a blob that was pushed, with its file: the disk does not fill up over the rounds. */
+  remove(payload: Payload): Promise<void>
 }
 
 export interface Upload {

@@ -7,6 +7,7 @@ import { call } from './call.ts'
 import { runChild } from './children.ts'
 import { MissingContender } from './contender.ts'
 import type { Contender, Target } from './contender.ts'
+import { OciClient } from './oci-client.ts'
 import type { Payload } from './payload.ts'
 import { putPayload } from './put-payload.ts'
 import { sendSlice } from './send-slice.ts'
@@ -94,6 +95,10 @@ export async function startDockerRegistry(directory: string): Promise<Contender>
       }),
     downloadTarget: (payload) => Promise.resolve({ url: blobUrl(payload.sha256), headers: {} }),
     metadataTarget,
+    oci: {
+      client: new OciClient(origin, repository, {}),
+      remove: async (payload) => await removeFiles(directory, payload.sha256),
+    },
   }
 }
 

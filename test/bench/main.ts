@@ -15,6 +15,7 @@ import { downloadCases } from './download-cases.ts'
 import { memoryCaseBytes, memoryCases } from './memory-cases.ts'
 import { metadataCases } from './metadata-cases.ts'
 import { startNginx } from './nginx.ts'
+import { layerCount, ociCases } from './oci-cases.ts'
 import { readOptions, usage, UsageError } from './options.ts'
 import type { Options } from './options.ts'
 import { PayloadSource } from './payload.ts'
@@ -51,8 +52,8 @@ async function run(options: Options): Promise<void> {
   const { sizeBytes } = options
   const workplace = await makeWorkplace(options.workDirectory, {
     // Each contender holds one image and receives one at a time; then come the memory cases.
-    diskBytes: 8 * sizeBytes + memoryCaseBytes(sizeBytes) + GIB,
-    payloadBytes: (1 + uploadCounts.length) * sizeBytes,
+    diskBytes: 10 * sizeBytes + memoryCaseBytes(sizeBytes) + GIB,
+    payloadBytes: (2 + uploadCounts.length) * sizeBytes,
     warmBytes: warmBytes(sizeBytes),
   })
   const contenders: Contender[] = []
@@ -118,7 +119,7 @@ async function startAll(
 
 async function makeBench(options: Options, workplace: Workplace): Promise<Bench> {
   const { sizeBytes } = options
-  const sizes = uploadCounts.map((count) => sizeBytes / count)
+  const sizes = [...uploadCounts, layerCount].map((count) => sizeBytes / count)
   const payloads = await PayloadSource.create(workplace.payloads, sizes)
   if (workplace.payloadsInMemory) await warmMemory(workplace.payloads, warmBytes(sizeBytes))
   const stored = new Map<Contender, Payload>()
@@ -153,6 +154,7 @@ function pickCases(bench: Bench, { only }: Options): Case[] {
     ...uploadCases(bench),
     ...downloadCases(bench),
     ...metadataCases(bench),
+    ...ociCases(bench),
     ...memoryCases(bench),
   ]
   const picked = all.filter(

@@ -24,7 +24,7 @@ export interface ApptainerOptions {
   readonly timeoutSeconds?: number
   /** Another machine's: the two exchange files there. By default a new one. */
   readonly work?: string
-  /** A directory of the host: its files take the place of those in /etc/apptainer. */
+  /** What is in /etc/apptainer there; by default what the package has installed. */
   readonly etc?: string
 }
 
@@ -51,9 +51,16 @@ export function findApptainerRoot(): string | undefined {
   return found.status === 0 ? found.stdout.toString().trim() : undefined
 }
 
+/** False, or why tests are skipped. With CI=true a missing root fails instead: .ci/run has made it. */
+export function withoutApptainer(root: string | undefined): false | string {
+  return root === undefined && process.env['CI'] !== 'true'
+    ? 'there is no Apptainer root; as root, .ci/apptainer-root makes it'
+    : false
+}
+
 /** A machine whose user has an empty home. Its directories go away with the test. */
 export function openApptainer(t: TestContext, options: ApptainerOptions): Apptainer {
-  const { root, environment = {}, timeoutSeconds = 120, etc = '' } = options
+  const { root, environment = {}, timeoutSeconds = 120 } = options
   if (root === undefined) throw new Error('There is no Apptainer root: run .ci/apptainer-root')
   const home = makeDirectory(t, 'berth-home-')
   const work = options.work ?? makeDirectory(t, 'berth-work-')
@@ -64,7 +71,8 @@ export function openApptainer(t: TestContext, options: ApptainerOptions): Apptai
     // The command ends with its parent too, when that is killed in the middle of a test.
     const bound = ['--pdeathsig', 'KILL', 'unshare', '--pid', '--fork', '--kill-child']
     const mounts = ['--mount', '--propagation', 'private']
-    const enter = ['sh', enterRoot, root ?? '', home, work, etc, 'env', '-i', ...assignments]
+    const where = [root ?? '', home, work, options.etc ?? '']
+    const enter = ['sh', enterRoot, ...where, 'env', '-i', ...assignments]
     return await finish('setpriv', [...bound, ...mounts, ...enter, ...command], timeoutSeconds)
   }
 

@@ -3,21 +3,19 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'node:test'
 
+import { sql } from '../../server/database.ts'
 import { packageRoot } from '../../server/package-root.ts'
 import { libraryHash } from '../support/client.ts'
 import type { Client } from '../support/client.ts'
 import { startServer } from '../support/server.ts'
 import type { TestServer } from '../support/server.ts'
 import { makeSif } from '../support/sif.ts'
-import { findApptainerRoot, openApptainer } from './apptainer-root.ts'
+import { build, buildHello } from './apptainer-build.ts'
+import { findApptainerRoot, openApptainer, withoutApptainer } from './apptainer-root.ts'
 import type { Apptainer } from './apptainer-root.ts'
 
 const root = findApptainerRoot()
-// With CI=true a missing root fails in openApptainer: .ci/run has made it.
-const skip =
-  root === undefined && process.env['CI'] !== 'true'
-    ? 'there is no Apptainer root; as root, .ci/apptainer-root makes it'
-    : false
+const skip = withoutApptainer(root)
 
 const unverified = 'WARNING: Skipping container verification\n'
 const unsigned = `WARNING: integrity: signature not found for object group 1\n${unverified}`
@@ -74,6 +72,29 @@ test('remote status says that a revoked token is not valid any more', { skip }, 
   assert.notEqual(status.status, 0)
   const told = status.stdout + status.stderr
   assert.match(told, /Authentication token is invalid \(please login again\)\./)
+})
+
+test('remote status says when a token is about to end', { skip }, async (t) => {
+  const server = await startServer(t)
+  const { alice, node } = await signIn(t, server)
+  const { tokenId } = alice.credentials ?? assert.fail()
+  const identity = async (): Promise<string> => {
+    const { status, stdout, stderr } = await node.run('remote', 'status')
+    assert.equal(status, 0, stderr)
+    return /^Logged in as: .*$/m.exec(stdout)?.[0] ?? stdout
+  }
+  const endsIn = async (days: number): Promise<string> => {
+    const end = new Date(Date.now() + days * 86_400_000)
+    await server.db.query(sql`update tokens set expires_at = ${end} where id = ${tokenId}`)
+    return end.toISOString().slice(0, 10)
+  }
+  await endsIn(31)
+  assert.match(await identity(), /^Logged in as: alice\b(?!.*ends)/)
+  const day = await endsIn(29)
+  assert.match(
+    await identity(),
+    new RegExp(`alice .*your access token ends on ${day}, get a new one`),
+  )
 })
 
 test('a pushed image runs on another machine without login, and is cached', { skip }, async (t) => {
@@ -335,25 +356,6 @@ function tokenOf(client: Client): string {
 async function push(node: Apptainer, file: string, reference: string): Promise<void> {
   const pushed = await node.run('push', '-U', file, reference)
   assert.equal(pushed.status, 0, pushed.stderr)
-}
-
-/** Builds a container that says hello, and returns the image. */
-async function buildHello(node: Apptainer, file: string): Promise<Buffer> {
-  return await build(node, file, [
-    'mkdir ${APPTAINER_ROOTFS}/bin',
-    'cp /usr/bin/busybox ${APPTAINER_ROOTFS}/bin/busybox',
-    'ln -s busybox ${APPTAINER_ROOTFS}/bin/sh',
-    '%runscript',
-    'exec /bin/busybox echo hello from a container',
-  ])
-}
-
-async function build(node: Apptainer, file: string, setup: readonly string[]): Promise<Buffer> {
-  const definition = ['Bootstrap: scratch', '%setup', ...setup, ''].join('\n')
-  writeFileSync(join(node.work, `${file}.def`), definition)
-  const built = await node.run('build', file, `${file}.def`)
-  assert.equal(built.status, 0, built.stderr)
-  return readFileSync(join(node.work, file))
 }
 
 /** A real image where the machine has it, otherwise one made for the test. */

@@ -4,8 +4,8 @@
 #   unshare --mount --pid --fork --kill-child --propagation private \
 #     sh enter-root.sh ROOT HOME WORK ETC command…
 #
-# HOME and WORK are directories of the host; inside they are /home/user and /mnt. The files of the
-# directory ETC, where it is not empty, lie over those of the same names in /etc/apptainer. All mounts are in the
+# HOME and WORK are directories of the host; inside they are /home/user and /mnt. ETC is one that is
+# /etc/apptainer, or empty for the root's own. All mounts are in the
 # private namespace of the caller and end with it. Plain chroot would not do: Apptainer refuses to run
 # where "/" is no mount point. The network is the host's, so a server on 127.0.0.1 is reached.
 set -eu
@@ -26,11 +26,7 @@ if [ -e /dev/fuse ]; then
 fi
 mount --bind "$home" "$root/home/user"
 mount --bind "$work" "$root/mnt"
-if [ -n "$etc" ]; then
-  for file in "$etc"/*; do
-    mount --bind "$file" "$root/etc/apptainer/${file##*/}"
-  done
-fi
+if [ -n "$etc" ]; then mount --bind "$etc" "$root/etc/apptainer"; fi
 # The root is shared by everything that runs on this machine: nobody writes to it.
 mount -o remount,bind,ro "$root"
 

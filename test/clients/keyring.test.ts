@@ -16,19 +16,20 @@ import type { TestKey } from '../support/signed-sif.ts'
 import type { Apptainer } from './apptainer-root.ts'
 import {
   assertVerified,
+  copyEtc,
   done,
   failed,
   openSite,
   putImage,
   retire,
-  withoutApptainer,
+  withoutSigning,
 } from './signing-site.ts'
 
-const skip = withoutApptainer
+const skip = withoutSigning
 
 test('keys of the global keyring are known without the keystore', { skip }, async (t) => {
   const { alice, node, server, newMachine } = await openSite(t)
-  const etc = newDirectory(t)
+  const etc = copyEtc(t)
   const createdAt = new Date(Date.now() - 7_200_000)
   const [ed25519, rsa, subkey, revoked, stranger] = await Promise.all([
     makeKey('alice'),
@@ -78,7 +79,7 @@ test('the control list lets run what a live key of the list has signed', { skip 
   await sign(node, 'bob.sif', ofBob, 2)
   await retire(alice, retired.fingerprint)
 
-  const etc = newDirectory(t)
+  const etc = copyEtc(t)
   const accounts = join(newDirectory(t), 'accounts')
   writeFileSync(accounts, 'alice # makes the images\n')
   await exportKeyring(t, server, etc, '--accounts', accounts)

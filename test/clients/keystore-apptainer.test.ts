@@ -20,10 +20,10 @@ import {
   person,
   putImage,
   retire,
-  withoutApptainer,
+  withoutSigning,
 } from './signing-site.ts'
 
-const skip = withoutApptainer
+const skip = withoutSigning
 const nothingFound = /no matching keys found for fingerprint\n$/
 
 test('a key that is made and pushed at once is found in both lists', { skip }, async (t) => {

@@ -1,33 +1,31 @@
 /** A site whose people sign: what the tests of the keystore do with the real Apptainer. */
 import assert from 'node:assert/strict'
-import { chownSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 
 import type { Client } from '../support/client.ts'
 import { startServer } from '../support/server.ts'
 import { makeSif } from '../support/sif.ts'
-import { findApptainerRoot, openApptainer } from './apptainer-root.ts'
+import { findApptainerRoot, openApptainer, withoutApptainer } from './apptainer-root.ts'
 import type { Apptainer, Outcome } from './apptainer-root.ts'
 
 const root = findApptainerRoot()
-/** With CI=true a missing root fails in openApptainer: .ci/run has made it. */
-export const withoutApptainer =
-  root === undefined && process.env['CI'] !== 'true'
-    ? 'there is no Apptainer root; as root, .ci/apptainer-root makes it'
-    : false
+export const withoutSigning = withoutApptainer(root)
 
 /**
- * A server; a machine where alice has signed in, one where nobody has, and more of those; with
- * files of their own in /etc/apptainer.
+ * A server; a machine where alice has signed in, one where nobody has, and more of those, each
+ * with an /etc/apptainer of its own where one is named.
  */
 export async function openSite(t: TestContext) {
   const server = await startServer(t)
   const alice = await server.account('alice')
   const node = openApptainer(t, { root })
   node.useRemote(server.url, alice.credentials?.token)
-  const newMachine = (etc = ''): Apptainer => {
-    const machine = openApptainer(t, { root, work: node.work, etc })
+  const newMachine = (etc?: string): Apptainer => {
+    const options = { root, work: node.work }
+    const machine = openApptainer(t, etc === undefined ? options : { ...options, etc })
     machine.useRemote(server.url)
     return machine
   }
@@ -96,4 +94,15 @@ export function assertVerified(
       'ID |GROUP |LINK |TYPE',
     ],
   )
+}
+
+/** A directory of the host with what the root has in /etc/apptainer, for a machine of its own. */
+export function copyEtc(t: TestContext): string {
+  const path = mkdtempSync(join(tmpdir(), 'berth-etc-'))
+  t.after(() => rmSync(path, { recursive: true, force: true }))
+  chmodSync(path, 0o755)
+  cpSync(join(root ?? assert.fail('there is no Apptainer root'), 'etc/apptainer'), path, {
+    recursive: true,
+  })
+  return path
 }

@@ -109,3 +109,19 @@ export function withUnhashed(packet: Packet, ...subpackets: readonly Uint8Array[
   const before = body.subarray(0, at)
   return { tag: packet.tag, body: Buffer.concat([before, count, added, body.subarray(at + 2)]) }
 }
+
+/**
+ * Two blocks of one key with as many signatures as fit, whose words are right and whose numbers are
+ * not: each must be verified, and Ed448 takes milliseconds for one.
+ */
+export async function makeCostly(options: Partial<KeyOptions> = {}): Promise<[Buffer, Buffer]> {
+  const [primary, userId, own] = fiveOf(await makeKey({ type: 'curve448', ...options }))
+  const count = Math.floor(130_000 / (own.body.length + 3))
+  const bad = Array.from({ length: 2 * count }, (_, i) => {
+    const body = Buffer.from(own.body)
+    body.writeUInt16BE(i, body.length - 100)
+    return { tag: Tag.signature, body }
+  })
+  const halves = [bad.slice(0, count), bad.slice(count)] as const
+  return [block([primary, userId, ...halves[0], own]), block([primary, userId, ...halves[1], own])]
+}

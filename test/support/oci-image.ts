@@ -124,13 +124,20 @@ export function readLayout(
   }
 }
 
-/** One image as the `dir:` transport has it. */
-export function writeDirectory(directory: string, image: OciImage): void {
+/** As the `dir:` transport has it; with `instances` the images that a list names. */
+export function writeDirectory(
+  directory: string,
+  stored: Stored,
+  instances: readonly Stored[] = [],
+): void {
   mkdirSync(directory, { recursive: true })
   writeFileSync(join(directory, 'version'), 'Directory Transport Version: 1.1\n')
-  writeFileSync(join(directory, 'manifest.json'), image.bytes)
-  for (const [digest, blob] of image.content) {
+  writeFileSync(join(directory, 'manifest.json'), stored.bytes)
+  for (const [digest, blob] of stored.content) {
     writeFileSync(join(directory, digest.replace('sha256:', '')), blob)
+  }
+  for (const { digest, bytes } of instances) {
+    writeFileSync(join(directory, `${digest.replace('sha256:', '')}.manifest.json`), bytes)
   }
 }
 

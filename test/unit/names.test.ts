@@ -81,9 +81,17 @@ const ociRepositories: readonly (readonly [string, string | undefined])[] = [
   ['../bwa', undefined],
   ['tags/bwa', undefined],
   ['imagefile/a/b', undefined],
+  ['a/b/c-d__e.f_g--h', 'a/b/c-d__e.f_g--h'],
+  ['a/b/c___d', undefined],
+  ['a/b/c..d', undefined],
+  ['a/b/c:d', undefined],
+  ['a/./b', undefined],
+  [`a/b/${'c'.repeat(129)}`, undefined],
+  [`a/b/${'c'.repeat(125)}/${'d'.repeat(125)}`, `a/b/${'c'.repeat(125)}/${'d'.repeat(125)}`],
+  [`a/b/${'c'.repeat(125)}/${'d'.repeat(126)}`, undefined],
 ]
 for (const [text, want] of ociRepositories) {
-  test(`repository ${JSON.stringify(text)} is ${want ?? 'refused'}`, () => {
+  test(`repository ${JSON.stringify(text.slice(0, 40))} is ${want?.slice(0, 40) ?? 'refused'}`, () => {
     if (want === undefined) assert.throws(() => parseOciRepository(text, defaults), refused)
     else assert.equal(parseOciRepository(text, defaults).path, want)
   })

@@ -77,6 +77,30 @@ test('only the directory speaks LDAP', () => {
   )
 })
 
+test('the keystore reads images, whose content knows nothing of keys; neither asks a directory', () => {
+  const files = sources.filter(({ ring }) => ring === 'keystore')
+  assert.ok(files.length > 10)
+  assertNone(files, (target) => ringOf(target) === 'directory')
+  assertNone(
+    sources.filter(({ ring }) => ring === 'content'),
+    (target) => ['keystore', 'directory'].includes(ringOf(target)),
+  )
+  const readers = ['keystore/image-checks.ts', 'keystore/verdict-rows.ts']
+  assertNone(
+    files.filter(({ file }) => !readers.includes(file)),
+    (target) => ringOf(target) === 'content',
+  )
+})
+
+test('only what runs on a thread of its own parses keys', () => {
+  const parsers = sources.filter(({ imports }) => imports.includes('openpgp'))
+  assert.deepEqual(parsers.map(({ file }) => file).sort(), [
+    'keystore/public-key.ts',
+    'keystore/self-signature.ts',
+    'keystore/signature-check.ts',
+  ])
+})
+
 test('accounts know nothing of content', () => {
   assertNone(
     sources.filter(({ ring }) => ring === 'accounts'),
