@@ -13,6 +13,7 @@ export interface KeyRow {
   readonly revoked: boolean
   readonly bytes: Buffer
   readonly ownerId: string | null
+  /** The account's name now; its last one when it is gone. */
   readonly ownerName: string
   readonly pushedAt: Date
   readonly updatedAt: Date
@@ -112,6 +113,15 @@ export async function keysOfOwner(db: Db, ownerId: string | null): Promise<KeyRo
   return await rowsOf(db, rows)
 }
 
+/** Tombstones too; of one owner, by the name that the account has now, or had when it went. */
+export async function keysOfSite(db: Db, owner: string | undefined): Promise<KeyRow[]> {
+  const rows = await db.query<{ fingerprint: string }>(sql`
+    select c.fingerprint from certificates c left join accounts a on a.id = c.owner_id
+    where ${owner ?? null}::text is null or coalesce(a.name, c.owner_name) = ${owner ?? null}
+    order by c.fingerprint`)
+  return await rowsOf(db, rows)
+}
+
 export async function countKeys(db: Db, ownerId: string): Promise<number> {
   const [row] = await db.query<{ count: number }>(
     sql`select count(*) from certificates where owner_id = ${ownerId}`,
@@ -190,11 +200,12 @@ async function rowsOf(
 
 async function withUserIds(db: Db, fingerprints: readonly string[]): Promise<KeyRow[]> {
   const rows = await db.query<Omit<KeyRow, 'userIds'>>(sql`
-    select fingerprint, version, algorithm, bits, created_at as "createdAt",
-      expires_at as "expiresAt", revoked, bytes, owner_id as "ownerId", owner_name as "ownerName",
-      pushed_at as "pushedAt", updated_at as "updatedAt", retired_at as "retiredAt",
-      tombstoned_at as "tombstonedAt"
-    from certificates where fingerprint = any(${fingerprints}) order by fingerprint`)
+    select c.fingerprint, c.version, c.algorithm, c.bits, c.created_at as "createdAt",
+      c.expires_at as "expiresAt", c.revoked, c.bytes, c.owner_id as "ownerId",
+      coalesce(a.name, c.owner_name) as "ownerName", c.pushed_at as "pushedAt",
+      c.updated_at as "updatedAt", c.retired_at as "retiredAt", c.tombstoned_at as "tombstonedAt"
+    from certificates c left join accounts a on a.id = c.owner_id
+    where c.fingerprint = any(${fingerprints}) order by c.fingerprint`)
   const userIds = await db.query<UserIdRow & { readonly certificate: string }>(sql`
     select certificate, user_id as "text", email, created_at as "createdAt",
       expires_at as "expiresAt", revoked

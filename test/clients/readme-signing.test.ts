@@ -1,0 +1,86 @@
+/** What README.md tells people of signing, done with the real Apptainer and GnuPG. */
+import assert from 'node:assert/strict'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'node:test'
+
+import { packageRoot } from '../../server/package-root.ts'
+import { buildHello } from './apptainer-build.ts'
+import { finish } from './apptainer-root.ts'
+import type { Apptainer } from './apptainer-root.ts'
+import { done, failed, onlyKey, openSite, withoutSigning } from './signing-site.ts'
+
+const readme = readFileSync(join(packageRoot, 'README.md'), 'utf8')
+const section = readme.split('\n## ').find((text) => text.startsWith('Sign and verify\n')) ?? ''
+const blocks = [...section.matchAll(/^```\n(.*?)^```$/gms)].map((match) => match[1] ?? '')
+
+test(
+  'a person follows the page from the key to its revocation',
+  { skip: withoutSigning },
+  async (t) => {
+    const { alice, node, other, server } = await openSite(t)
+    const [signing, verifying, retiring, revoking, ...rest] = blocks
+    assert.ok(signing && verifying && retiring && revoking)
+    assert.deepEqual(rest, [])
+    await buildHello(node, 'hello.sif')
+    await follow(node, signing)
+    const fingerprint = await onlyKey(node)
+    await follow(other, verifying)
+
+    writeFileSync(join(node.work, 'token'), alice.credentials?.token ?? assert.fail())
+    const line = retiring
+      .replace('https://scs.example.org', server.url)
+      .replace('FINGERPRINT', fingerprint)
+    const retired = await finish('sh', ['-c', `cd ${node.work} && ${line}`], 60)
+    assert.match(retired.stdout, /"retiredAt":"\d{4}-/, retired.stderr)
+    assert.match((await done(other, 'key', 'search', '-l', 'alice')).stdout, /\[disabled\]/)
+    await done(other, 'verify', 'hello_v1.sif')
+
+    for (const command of revoking.trim().split('\n')) {
+      const typed = withAnswers(command.replace('FINGERPRINT', fingerprint))
+      const outcome = await node.type(typed)
+      assert.equal(outcome.status, 0, `${typed}\n${outcome.stderr}`)
+    }
+    const refused = await failed(other, 'verify', 'hello_v1.sif')
+    assert.match(refused.stderr, /signature made by revoked key/)
+    assert.match((await done(other, 'key', 'search', '-l', 'alice')).stdout, /\[revoked\]/)
+  },
+)
+
+/** Each command of a block, and then what it prints, of which the page may leave out lines. */
+async function follow(who: Apptainer, block: string): Promise<void> {
+  for (const piece of block.split(/^\$ /m).slice(1)) {
+    const [command = '', ...shown] = piece.trimEnd().split('\n')
+    const outcome = await who.type(`${withAnswers(command)} 2>&1`)
+    assert.equal(outcome.status, 0, outcome.stdout)
+    const printed = outcome.stdout.split('\n').map(shape)
+    // A key of the test has no passphrase.
+    for (const line of shown.filter((text) => !/passphrase :$/.test(text)).map(shape)) {
+      const place = printed.indexOf(line)
+      assert.notEqual(place, -1, `"${line}" is not what "${command}" prints:\n${outcome.stdout}`)
+      printed.splice(0, place + 1)
+    }
+  }
+}
+
+/** What a person types when the command asks. */
+function withAnswers(command: string): string {
+  const gpg = "gpg --no-tty --pinentry-mode loopback --passphrase ''"
+  if (command.includes('newpair')) return `${command} --password ''`
+  if (command.includes('key export')) return `echo 0 | ${command}`
+  if (command.includes('--gen-revoke')) {
+    return `printf 'y\\n0\\n\\ny\\n' | ${command.replace('gpg', `${gpg} --command-fd 0`)}`
+  }
+  return command.replace(/^gpg/, gpg)
+}
+
+/** Without what differs from one time and site to the next. */
+function shape(line: string): string {
+  return line
+    .replace(/[0-9A-F]{40}/, 'FINGERPRINT')
+    .replace(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d/, 'TIME')
+    .replace(/\d+\.\d+ [KM]iB/, 'SIZE')
+    .replace(/https?:\/\/[^/]+/, 'SITE')
+    .replace(/ +/g, ' ')
+    .trim()
+}
