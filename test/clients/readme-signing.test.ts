@@ -1,6 +1,6 @@
 /** What README.md tells people of signing, done with the real Apptainer and GnuPG. */
 import assert from 'node:assert/strict'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'node:test'
 
@@ -36,11 +36,7 @@ test(
     assert.match((await done(other, 'key', 'search', '-l', 'alice')).stdout, /\[disabled\]/)
     await done(other, 'verify', 'hello_v1.sif')
 
-    for (const command of revoking.trim().split('\n')) {
-      const typed = withAnswers(command.replace('FINGERPRINT', fingerprint))
-      const outcome = await node.type(typed)
-      assert.equal(outcome.status, 0, `${typed}\n${outcome.stderr}`)
-    }
+    await revoke(node, revoking.replaceAll('FINGERPRINT', fingerprint).trim().split('\n'))
     const refused = await failed(other, 'verify', 'hello_v1.sif')
     assert.match(refused.stderr, /signature made by revoked key/)
     assert.match((await done(other, 'key', 'search', '-l', 'alice')).stdout, /\[revoked\]/)
@@ -55,11 +51,31 @@ async function follow(who: Apptainer, block: string): Promise<void> {
     assert.equal(outcome.status, 0, outcome.stdout)
     const printed = outcome.stdout.split('\n').map(shape)
     // A key of the test has no passphrase.
-    for (const line of shown.filter((text) => !/passphrase :$/.test(text)).map(shape)) {
+    for (const line of shown.filter((text) => !text.endsWith('passphrase :')).map(shape)) {
       const place = printed.indexOf(line)
       assert.notEqual(place, -1, `"${line}" is not what "${command}" prints:\n${outcome.stdout}`)
       printed.splice(0, place + 1)
     }
+  }
+}
+
+/**
+ * About one in fifty revocations that GnuPG 2.4 makes with an RSA key of Apptainer it refuses itself
+ * as a bad signature, and the next of the same key is good: the page says to repeat it.
+ */
+async function revoke(who: Apptainer, commands: readonly string[]): Promise<void> {
+  let refusals = 0
+  for (let index = 0; index < commands.length; index += 1) {
+    const typed = withAnswers(commands[index] ?? '')
+    const outcome = await who.type(typed)
+    if (outcome.status !== 0 && /revocation certificate: Bad signature/.test(outcome.stderr)) {
+      refusals += 1
+      assert.ok(refusals < 5, outcome.stderr)
+      rmSync(join(who.work, 'revoke.asc'))
+      index = commands.findIndex((command) => command.includes('--gen-revoke')) - 1
+      continue
+    }
+    assert.equal(outcome.status, 0, `${typed}\n${outcome.stderr}`)
   }
 }
 
