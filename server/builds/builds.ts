@@ -51,13 +51,13 @@ export interface Place {
   readonly reason: string
 }
 
-export interface Problem {
+interface Problem {
   readonly line: number
   readonly message: string
 }
 
 /** What is wrong with a definition file here; nothing when it may be built. */
-export type DefinitionCheck = (text: string, submission: Submission) => readonly Problem[]
+type DefinitionCheck = (text: string, submission: Submission) => readonly Problem[]
 
 export interface BuildsParts {
   readonly database: Database

@@ -37,16 +37,10 @@ export class LocalExecutor implements Executor {
     })
     // Reaped by node whenever it ends; nobody waits for it here.
     child.unref()
-    await Promise.race([
-      once(child, 'spawn'),
-      once(child, 'error').then(([error]: unknown[]) => {
-        throw new Failure(
-          'unavailable',
-          'builder',
-          `The runner cannot be started: ${(error as Error).message}`,
-        )
-      }),
-    ])
+    await once(child, 'spawn').catch((error: unknown) => {
+      const text = `The runner cannot be started: ${(error as Error).message}`
+      throw new Failure('unavailable', 'builder', text, { cause: error })
+    })
     const pid = child.pid ?? 0
     const began = await beganAt(pid)
     // It may have ended already; then no process has this name.
