@@ -6,7 +6,7 @@ import test from 'node:test'
 import { packageRoot } from '../../server/package-root.ts'
 
 // The rings of the house: imports point inward only.
-const domain = ['content', 'accounts', 'directory', 'keystore']
+const domain = ['content', 'accounts', 'directory', 'keystore', 'builds']
 const presentations = ['library', 'oci', 'enterprise', 'api', 'ui', 'transfer', 'discovery']
 const composition = ['app.ts', 'appliance.ts', 'main.ts', 'welcome.ts']
 const isComposition = (file: string): boolean => composition.includes(file)
