@@ -155,7 +155,7 @@ async function* bounded(gunzip: Gunzip, limits: TarLimits): AsyncGenerator<Buffe
       yield chunk
     }
   } catch (error) {
-    if (!/^Z_/.test((error as NodeJS.ErrnoException).code ?? '')) throw error
+    if ((error as NodeJS.ErrnoException).code?.startsWith('Z_') !== true) throw error
     throw invalid('context', damage('ends too early or is broken'), error)
   }
 }
