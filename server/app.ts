@@ -11,6 +11,9 @@ import { policyOperations, policyRoutes } from './api/policy-routes.ts'
 import { tokenOperations, tokenRoutes } from './api/token-routes.ts'
 import { usageOperations, usageRoutes } from './api/usage-routes.ts'
 import type { Appliance } from './appliance.ts'
+import { OutputSockets } from './build-api/output-sockets.ts'
+import { buildRoutes, contextUploadRoutes } from './build-api/routes.ts'
+import { runnerRoutes } from './build-api/runner-routes.ts'
 import { discoveryRoutes } from './discovery/routes.ts'
 import { enterpriseKeyRoutes } from './enterprise/key-routes.ts'
 import { healthRoutes, reportRoutes } from './enterprise/report-routes.ts'
@@ -31,7 +34,7 @@ import { transferRoutes } from './transfer/routes.ts'
 import { containerPages, publicPages } from './ui/routes.tsx'
 
 export function createApp(appliance: Appliance): Express {
-  const { config, log, registry, uploads, tokens, capabilities, signingKey } = appliance
+  const { config, log, registry, uploads, tokens, capabilities, signingKey, builder } = appliance
   const defaults = {
     entity: config.library.defaultEntity,
     collection: config.library.defaultCollection,
@@ -63,6 +66,15 @@ export function createApp(appliance: Appliance): Express {
   app.use(collapseLeadingSlashes)
   app.use(securityHeaders())
   app.use(transferRoutes({ registry, uploads, capabilities, log }))
+  app.use(contextUploadRoutes(builder.contexts, capabilities))
+  app.use(
+    runnerRoutes({
+      jobs: builder.jobs,
+      libraryUrl: config.services.library,
+      registryUrl: config.services.registry,
+      serverUrl: builder.serverUrl,
+    }),
+  )
   app.use(registryTokenRoutes(registryParts))
   app.use(ociRoutes(registryParts))
   app.use(identify(tokens))
@@ -71,6 +83,18 @@ export function createApp(appliance: Appliance): Express {
   app.use(healthRoutes())
   app.use(enterpriseTokenRoutes(appliance.tokenRegister, tokens))
   app.use(userRoutes(appliance.roster, appliance.quotas))
+  app.use(
+    buildRoutes({
+      builds: builder.builds,
+      contexts: builder.contexts,
+      output: builder.output,
+      capabilities,
+      settings: config.builder,
+      libraryUrl: config.services.library,
+      builderUrl: config.services.builder,
+      agents: builder.agents,
+    }),
+  )
   app.use(tokenRoutes(tokens, appliance.signIn))
   app.use(usageRoutes(registry, appliance.signIn))
   app.use(keyRoutes(appliance.keystore, registry))
@@ -110,6 +134,12 @@ export function createApp(appliance: Appliance): Express {
   })
   app.use(jsonErrors(log))
   return app
+}
+
+/** The connections that become WebSockets. */
+export function createSockets({ builder, tokens, log }: Appliance): OutputSockets {
+  const { builds, output, signals } = builder
+  return new OutputSockets({ builds, output, signals, tokens, log })
 }
 
 /** An address that was configured with a trailing slash reaches us as `//version`. */

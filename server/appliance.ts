@@ -13,6 +13,9 @@ import { openSigningKey } from './accounts/signing-key.ts'
 import type { SigningKey } from './accounts/signing-key.ts'
 import { TokenRegister } from './accounts/token-register.ts'
 import { Tokens } from './accounts/tokens.ts'
+import { assembleBuilder } from './builder-parts.ts'
+import type { BuilderParts } from './builder-parts.ts'
+import type { QueueTimes } from './builds/queue.ts'
 import { Capabilities } from './capability.ts'
 import type { Config } from './config.ts'
 import { Artifacts } from './content/artifacts.ts'
@@ -60,6 +63,7 @@ export interface Appliance {
   readonly imageChecks: ImageChecks
   readonly signingKey: SigningKey
   readonly capabilities: Capabilities
+  readonly builder: BuilderParts
   readonly signIn: SignIn
   readonly groupSpaces: GroupSpaces
   /** Asks the site's directory about its people; undefined where it cannot be asked. */
@@ -75,13 +79,22 @@ export interface Appliance {
 /** Longer than any check of a password takes, short enough for people who mistyped theirs. */
 const refusalStepMs = 500
 
-export async function openAppliance(config: Config, log: Log): Promise<Appliance> {
+export interface ApplianceOptions {
+  /** Other times than the usual ones, for whoever cannot wait for them. */
+  readonly queueTimes?: Partial<QueueTimes> | undefined
+}
+
+export async function openAppliance(
+  config: Config,
+  log: Log,
+  options: ApplianceOptions = {},
+): Promise<Appliance> {
   makeDataDirectory(config.dataDir)
   const server = await openDatabaseServer(config, log)
   try {
     const database = openDatabase(server.address, log)
     try {
-      return await assemble(config, log, database, server.leave)
+      return await assemble(config, log, database, { ...options, leave: server.leave })
     } catch (error) {
       await database.close()
       throw error
@@ -108,7 +121,7 @@ async function assemble(
   config: Config,
   log: Log,
   database: Database,
-  leave: () => Promise<void>,
+  options: ApplianceOptions & { readonly leave: () => Promise<void> },
 ): Promise<Appliance> {
   const applied = await migrate(database)
   if (applied.length > 0) log.info({ 'migrations.applied': applied }, 'the database was migrated')
@@ -154,12 +167,24 @@ async function assemble(
     validDays: config.tokens.validDays,
     perAccount: config.tokens.perAccount,
   })
+  const builder = assembleBuilder({
+    config,
+    log,
+    database,
+    registry,
+    uploads,
+    blobUploads,
+    tokens,
+    imageArrived: async (digest) => await imageChecks.arrived(digest),
+    queueTimes: options.queueTimes,
+  })
   return {
     config,
     log,
     database,
     registry,
     policy,
+    builder,
     collectionAccess: new CollectionAccess(database, registry),
     uploads,
     blobUploads,
@@ -199,10 +224,11 @@ async function assemble(
       }
     },
     close: async () => {
+      await builder.queue.stop()
       await Promise.all([thread.close(), certificates.close(), imageChecks.close()])
       await downloads.close()
       await database.close()
-      await leave()
+      await options.leave()
     },
   }
 }

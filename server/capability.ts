@@ -1,5 +1,5 @@
 /**
- * Capability URLs: `/dl/<payload>.<mac>` and `/ul/<payload>.<mac>`. Clients send no credential to
+ * Capability URLs: `/dl/<payload>.<mac>`, `/ul/<payload>.<mac>` and `/ul/context/<payload>.<mac>`. Clients send no credential to
  * them (or one of another service), so the address itself is the right: to one object, with one
  * method, until a fixed time. The key is the host's own; nothing is stored for them.
  */
@@ -22,8 +22,15 @@ const upload = z.strictObject({
   exp: z.number(),
 })
 
+const contextUpload = z.strictObject({
+  /** 32 hex digits. */
+  context: z.string(),
+  exp: z.number(),
+})
+
 export type Download = Omit<z.infer<typeof download>, 'exp'>
 export type Upload = Omit<z.infer<typeof upload>, 'exp'>
+export type ContextUpload = Omit<z.infer<typeof contextUpload>, 'exp'>
 
 const lifetimeSeconds = 6 * 3600
 
@@ -42,6 +49,10 @@ export class Capabilities {
     return `/ul/${this.#seal('ul', what)}`
   }
 
+  contextPath(what: ContextUpload): string {
+    return `/ul/context/${this.#seal('context', what)}`
+  }
+
   /** What the path gives a right to; undefined when it is forged, altered, or over. */
   openDownload(sealed: string): Download | undefined {
     return this.#open('dl', sealed, download)
@@ -49,6 +60,10 @@ export class Capabilities {
 
   openUpload(sealed: string): Upload | undefined {
     return this.#open('ul', sealed, upload)
+  }
+
+  openContextUpload(sealed: string): ContextUpload | undefined {
+    return this.#open('context', sealed, contextUpload)
   }
 
   #seal(method: string, what: object): string {

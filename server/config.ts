@@ -9,21 +9,12 @@ import { resolve } from 'node:path'
 import { parse as parseToml, TomlError } from 'smol-toml'
 import { z } from 'zod'
 
+import { builderSettings, builderTable } from './builder-settings.ts'
+import type { BuilderSettings } from './builder-settings.ts'
 import { directoryTable } from './directory-settings.ts'
 import type { DirectorySettings } from './directory-settings.ts'
 import { Secret } from './secret.ts'
-
-const units = { B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 } as const
-
-/** Bytes, as a whole number or as a text such as "100 GiB". */
-const bytes = z.union([z.number().int().nonnegative(), z.string()]).transform((value, context) => {
-  if (typeof value === 'number') return value
-  const match = /^(\d{1,15}(?:\.\d{1,6})?) ?(B|KiB|MiB|GiB|TiB)$/.exec(value)
-  const size = match ? Math.floor(Number(match[1]) * units[match[2] as keyof typeof units]) : NaN
-  if (Number.isSafeInteger(size)) return size
-  context.addIssue({ code: 'custom', message: 'expected a size such as "100 GiB"' })
-  return z.NEVER
-})
+import { bytes, units } from './size-field.ts'
 
 /** An origin that is printed into replies: scheme and host, no trailing slash. */
 const address = z.url({ protocol: /^https?$/ }).transform((value) => value.replace(/\/+$/, ''))
@@ -158,6 +149,8 @@ const schema = z.strictObject({
       anonymous_updates: z.boolean().default(false),
     })
     .prefault({}),
+  /** Building images for people: see builder-settings.ts. */
+  builder: builderTable,
   log: z
     .strictObject({
       level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
@@ -214,6 +207,7 @@ export interface Config {
   readonly uploads: { readonly expireHours: number; readonly idleSeconds: number }
   readonly storage: { readonly keepFreeBytes: number; readonly graceHours: number }
   readonly keystore: { readonly anonymousUpdates: boolean }
+  readonly builder: BuilderSettings
   readonly log: { readonly level: Settings['log']['level'] }
 }
 
@@ -316,6 +310,7 @@ export function makeConfig(
     uploads: { expireHours: data.uploads.expire_hours, idleSeconds: data.uploads.idle_seconds },
     storage: { keepFreeBytes: data.storage.keep_free, graceHours: data.storage.grace_hours },
     keystore: { anonymousUpdates: data.keystore.anonymous_updates },
+    builder: builderSettings(data.builder),
     log: { level: data.log.level },
   })
 }

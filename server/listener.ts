@@ -1,7 +1,9 @@
 /** The HTTP listener: its time limits, and how it ends. */
-import { createServer } from 'node:http'
-import type { RequestListener, Server } from 'node:http'
+import { createServer, ServerResponse } from 'node:http'
+import type { IncomingMessage, RequestListener, Server } from 'node:http'
+import { Socket } from 'node:net'
 import type { AddressInfo } from 'node:net'
+import type { Duplex } from 'node:stream'
 
 import { deferContinue } from './http/body.ts'
 
@@ -15,11 +17,27 @@ export interface ListenOptions {
   readonly host: string
   readonly port: number
   readonly idleSeconds: number
+  readonly sockets?: Sockets
+}
+
+/** What takes connections that become something else than HTTP. */
+interface Sockets {
+  serves(req: IncomingMessage): boolean
+  upgrade(req: IncomingMessage, socket: Duplex, head: Buffer): Promise<void>
+  /** Ends those that are open. */
+  close(): void
 }
 
 export async function listen(app: RequestListener, options: ListenOptions): Promise<Listener> {
   const server = createServer({ connectionsCheckingInterval: 5_000 }, app)
   deferContinue(server)
+  const { sockets } = options
+  if (sockets) {
+    server.on('upgrade', (req: IncomingMessage, socket: Duplex, head: Buffer) => {
+      if (sockets.serves(req)) void sockets.upgrade(req, socket, head)
+      else answerInHttp(app, req, socket)
+    })
+  }
   // No limit for a whole request: a push may take hours. What is idle is closed instead.
   server.requestTimeout = 0
   server.headersTimeout = 15_000
@@ -32,8 +50,35 @@ export async function listen(app: RequestListener, options: ListenOptions): Prom
   })
   return {
     port: (server.address() as AddressInfo).port,
-    close: async (deadlineMs) => await drain(server, deadlineMs),
+    close: async (deadlineMs) => {
+      sockets?.close()
+      await drain(server, deadlineMs)
+    },
   }
+}
+
+/**
+ * Some clients offer an upgrade with any request (to HTTP/2, for example) and take an answer in
+ * HTTP/1.1 as well. Node has taken the connection off its parser by then: one answer, and it ends.
+ * A body cannot be read any more; such requests are told to come without the offer.
+ */
+function answerInHttp(app: RequestListener, req: IncomingMessage, socket: Duplex): void {
+  const { headers } = req
+  const hasBody =
+    headers['transfer-encoding'] !== undefined || Number(headers['content-length']) > 0
+  socket.on('error', () => {})
+  if (hasBody || !(socket instanceof Socket)) {
+    socket.end('HTTP/1.1 426 Upgrade Required\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
+    return
+  }
+  const res = new ServerResponse(req)
+  res.shouldKeepAlive = false
+  res.assignSocket(socket)
+  res.once('finish', () => {
+    res.detachSocket(socket)
+    socket.end()
+  })
+  app(req, res)
 }
 
 async function drain(server: Server, deadlineMs: number): Promise<void> {

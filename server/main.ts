@@ -1,6 +1,6 @@
 /** The web unit: configuration → appliance → app → listen → on SIGTERM or Ctrl-C drain and close. */
 import { addFirstAccount } from './accounts/first-account.ts'
-import { createApp } from './app.ts'
+import { createApp, createSockets } from './app.ts'
 import { openAppliance } from './appliance.ts'
 import type { Appliance } from './appliance.ts'
 import { ConfigError, readConfig } from './config.ts'
@@ -30,7 +30,9 @@ async function serve(appliance: Appliance, signalled: Promise<string>): Promise<
   await appliance.uploads.recover()
   const first = await addFirstAccount(appliance.database)
   const { idleSeconds } = config.uploads
-  const listener = await listen(createApp(appliance), { ...config.listen, idleSeconds })
+  const sockets = createSockets(appliance)
+  const listener = await listen(createApp(appliance), { ...config.listen, idleSeconds, sockets })
+  if (config.builder.enabled) appliance.builder.queue.start()
   const jobs = [
     {
       name: 'sweep',
@@ -46,6 +48,11 @@ async function serve(appliance: Appliance, signalled: Promise<string>): Promise<
       name: 'image signatures',
       cron: '* * * * *',
       run: async (): Promise<object> => await appliance.imageChecks.workOff(),
+    },
+    {
+      name: 'builds',
+      cron: '23 * * * *',
+      run: async (): Promise<object> => await appliance.builder.expire(),
     },
     {
       name: 'sign-in attempts',

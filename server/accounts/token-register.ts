@@ -35,7 +35,7 @@ export class TokenRegister {
     return await this.#database.query<TokenRecord>(sql`
       select id, account_id as "accountId", label, scope, issued_at as "issuedAt",
         expires_at as "expiresAt", revoked_at as "revokedAt"
-      from tokens where account_id = ${accountId}
+      from tokens where account_id = ${accountId} and build_id is null
         and (${options.all} or revoked_at is null and expires_at > now())
       order by issued_at, id`)
   }

@@ -113,20 +113,13 @@ export class Tokens {
     owner: { readonly accountId: string; readonly name: string },
     terms: { readonly label: string; readonly scope: TokenScope; readonly seconds: number },
   ): Promise<IssuedToken> {
-    const { key, perAccount } = this.#options
+    const { perAccount } = this.#options
     const { label, scope } = terms
     const { accountId } = owner
     const id = newId()
     const issuedAt = Math.floor(Date.now() / 1000)
     const expiresAt = issuedAt + terms.seconds
-    const token = await new SignJWT({ username: owner.name, scope })
-      .setProtectedHeader({ alg: 'RS256', kid: key.kid, typ: 'JWT' })
-      .setJti(id)
-      .setSubject(accountId)
-      .setIssuer(this.#options.issuer)
-      .setIssuedAt(issuedAt)
-      .setExpirationTime(expiresAt)
-      .sign(key.privateKey)
+    const token = await this.#sign(id, owner, scope, { issuedAt, expiresAt })
     await this.#database.transaction(async (tx) => {
       await tx.query(sql`select 1 from accounts where id = ${accountId} for update`)
       const live = await this.#live(tx, accountId)
@@ -146,6 +139,47 @@ export class Tokens {
       await audit(tx, issuer, { action: 'token.issue', target: id, details })
     })
     return { token, id, expiresAt: new Date(expiresAt * 1000) }
+  }
+
+  /**
+   * For the runner of a build, which pulls with the rights of the account. It replaces the one before,
+   * ends with the build, and is neither listed nor counted. The label is one that clients hide.
+   */
+  async issueForBuild(account: AccountActor, buildId: string, seconds: number): Promise<string> {
+    const id = newId()
+    const issuedAt = Math.floor(Date.now() / 1000)
+    const token = await this.#sign(id, account, 'pull', { issuedAt, expiresAt: issuedAt + seconds })
+    await this.#database.transaction(async (tx) => {
+      await this.endForBuild(tx, buildId)
+      await tx.query(sql`
+        insert into tokens (id, account_id, hash, label, scope, build_id, issued_at, expires_at)
+        values (${id}, ${account.accountId}, ${hashOf(token)}, ${`Remote Build ${buildId}`}, 'pull',
+          ${buildId}, to_timestamp(${issuedAt}), to_timestamp(${issuedAt + seconds}))`)
+      const details = { scope: 'pull', account: account.name, build: buildId }
+      await audit(tx, account, { action: 'token.issue', target: id, details })
+    })
+    return token
+  }
+
+  async endForBuild(tx: Db, buildId: string): Promise<void> {
+    await tx.query(sql`delete from tokens where build_id = ${buildId}`)
+  }
+
+  async #sign(
+    id: string,
+    owner: { readonly accountId: string; readonly name: string },
+    scope: TokenScope,
+    times: { readonly issuedAt: number; readonly expiresAt: number },
+  ): Promise<string> {
+    const { key, issuer } = this.#options
+    return await new SignJWT({ username: owner.name, scope })
+      .setProtectedHeader({ alg: 'RS256', kid: key.kid, typ: 'JWT' })
+      .setJti(id)
+      .setSubject(owner.accountId)
+      .setIssuer(issuer)
+      .setIssuedAt(times.issuedAt)
+      .setExpirationTime(times.expiresAt)
+      .sign(key.privateKey)
   }
 
   /** The account behind a token, or undefined unless the token is live right now. */
@@ -210,7 +244,7 @@ export class Tokens {
     return await db.query<TokenRow>(sql`
       select id, label, scope, issued_at as "issuedAt", expires_at as "expiresAt",
         revoked_at as "revokedAt", last_used_at as "lastUsedAt", last_used_from as "lastUsedFrom"
-      from tokens where account_id = ${accountId} order by issued_at, id`)
+      from tokens where account_id = ${accountId} and build_id is null order by issued_at, id`)
   }
 }
 

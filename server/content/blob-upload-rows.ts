@@ -1,6 +1,7 @@
 /** Uploads of single blobs (blob-uploads.ts): rows and SQL. They share the table of all uploads. */
 import { sql } from '../database.ts'
 import type { Db } from '../database.ts'
+import type { Digest } from './names.ts'
 
 export interface BlobUploadRow {
   readonly id: string
@@ -49,4 +50,17 @@ export async function setReceived(tx: Db, id: string, bytes: number): Promise<vo
   await tx.query(
     sql`update uploads set received_bytes = ${bytes}, active_at = now() where id = ${id}`,
   )
+}
+
+/** The bytes are known to be those of an image: from now on the session is an image's upload. */
+export async function setExpected(
+  tx: Db,
+  id: string,
+  digest: Digest,
+  bytes: number,
+): Promise<void> {
+  await tx.query(sql`
+    update uploads set expected_digest = ${digest}, expected_bytes = ${bytes},
+      received_digest = ${digest}, active_at = now()
+    where id = ${id}`)
 }

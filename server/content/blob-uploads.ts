@@ -6,7 +6,7 @@
  */
 import type { FileHandle } from 'node:fs/promises'
 
-import type { Actor } from '../accounts/actor.ts'
+import type { AccountActor, Actor } from '../accounts/actor.ts'
 import { audit } from '../accounts/audit.ts'
 import { requireAccount, requirePermission, viewerOf } from '../accounts/permissions.ts'
 import type { Database } from '../database.ts'
@@ -16,11 +16,16 @@ import { claimBlob, findReadableLink, linkedSize } from './blob-links.ts'
 import type { Place } from './blob-links.ts'
 import { lockDigest } from './blob-lock.ts'
 import type { BlobStore } from './blob-store.ts'
-import { findBlobUpload, insertBlobUpload, listExpiredBlobUploads } from './blob-upload-rows.ts'
+import {
+  findBlobUpload,
+  insertBlobUpload,
+  listExpiredBlobUploads,
+  setExpected,
+} from './blob-upload-rows.ts'
 import type { BlobUploadRow } from './blob-upload-rows.ts'
 import { hashFile } from './file-hash.ts'
 import type { HashThread } from './hash-thread.ts'
-import { insertBlob } from './images.ts'
+import { announceImage, insertBlob } from './images.ts'
 import { receive } from './incoming.ts'
 import { digestOfHex, isSha256 } from './names.ts'
 import type { Digest, RepositoryName } from './names.ts'
@@ -184,6 +189,30 @@ export class BlobUploads {
       } catch (error) {
         if (error instanceof Failure && isFinal(error)) await this.#end(upload)
         throw error
+      } finally {
+        this.#hashes.forget(id)
+        await file.close()
+      }
+    })
+  }
+
+  /**
+   * All bytes have arrived, and they are an image's: hashes and flushes them, and makes of the session
+   * an upload of the announced image, which `Uploads` completes. The reservation goes along.
+   */
+  async becomeImage(actor: AccountActor, name: RepositoryName, id: string): Promise<Digest> {
+    return await this.#use(actor, name, id, async ({ entityId, repositoryId, receivedBytes }) => {
+      const file = await this.#blobs.openIncoming(id)
+      try {
+        const digest = digestOfHex(await this.#hashes.finish(id, file, receivedBytes))
+        await file.datasync()
+        const createdBy = actor.accountId
+        await this.#database.transaction(async (tx) => {
+          await lockEntity(tx, entityId)
+          await announceImage(tx, { repositoryId, digest, description: '', createdBy })
+          await setExpected(tx, id, digest, receivedBytes)
+        })
+        return digest
       } finally {
         this.#hashes.forget(id)
         await file.close()

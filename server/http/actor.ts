@@ -46,8 +46,12 @@ export function signedInOnly(): RequestHandler {
 }
 
 export function bearerToken(req: Request): string | undefined {
-  const match = /^bearer +(\S+) *$/i.exec(req.get('authorization') ?? '')
-  return match?.[1]
+  return bearerOf(req.get('authorization'))
+}
+
+/** The token of an Authorization header. */
+export function bearerOf(header: string | undefined): string | undefined {
+  return /^bearer +(\S+) *$/i.exec(header ?? '')?.[1]
 }
 
 /** The account whose name and password came as HTTP Basic; undefined when none did. */

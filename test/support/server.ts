@@ -9,9 +9,9 @@ import { setTimeout } from 'node:timers/promises'
 import { pino } from 'pino'
 
 import { addAccount, findAccount, hostOperator } from '../../server/accounts/accounts.ts'
-import { createApp } from '../../server/app.ts'
+import { createApp, createSockets } from '../../server/app.ts'
 import { openAppliance } from '../../server/appliance.ts'
-import type { Appliance } from '../../server/appliance.ts'
+import type { Appliance, ApplianceOptions } from '../../server/appliance.ts'
 import { makeConfig } from '../../server/config.ts'
 import { sql } from '../../server/database.ts'
 import type { Db } from '../../server/database.ts'
@@ -45,6 +45,9 @@ export interface TestServerOptions {
   readonly settings?: Readonly<Record<string, unknown>>
   /** For tests that leave an upload open on purpose. */
   readonly leavesUploads?: boolean
+  /** For tests whose other processes have to find the server again after a restart. */
+  readonly port?: number
+  readonly queueTimes?: ApplianceOptions['queueTimes']
 }
 
 /** A test's context, or `{ after }` of node:test for a server that all tests of a file share. */
@@ -68,7 +71,7 @@ export async function startServer(
   const running: { current: Running | undefined } = { current: undefined }
 
   async function open(): Promise<TestServer> {
-    const server = await run(settings)
+    const server = await run(settings, options)
     running.current = server
     return {
       ...server,
@@ -96,7 +99,10 @@ interface Running extends Omit<TestServer, 'restart'> {
   close(): Promise<void>
 }
 
-async function run(settings: Readonly<Record<string, unknown>>): Promise<Running> {
+async function run(
+  settings: Readonly<Record<string, unknown>>,
+  options: TestServerOptions,
+): Promise<Running> {
   const lines: string[] = []
   const sink = new Writable({
     write: (chunk: Buffer, _encoding, done) => {
@@ -106,16 +112,18 @@ async function run(settings: Readonly<Record<string, unknown>>): Promise<Running
   })
   const log = pino({ level: 'debug' }, sink)
   // The port is known only after listening, and addresses in replies come from the configuration.
-  const port = await freePort()
+  const port = options.port ?? (await freePort())
   const config = makeConfig({
     listen: `127.0.0.1:${port}`,
     public_url: `http://127.0.0.1:${port}`,
     ...settings,
   })
-  const appliance = await openAppliance(config, log)
+  const appliance = await openAppliance(config, log, { queueTimes: options.queueTimes })
   await appliance.uploads.recover()
   const { idleSeconds } = config.uploads
-  const listener = await listen(createApp(appliance), { ...config.listen, idleSeconds })
+  const sockets = createSockets(appliance)
+  const listener = await listen(createApp(appliance), { ...config.listen, idleSeconds, sockets })
+  if (config.builder.enabled) appliance.builder.queue.start()
   const url = config.publicUrl
   const { database } = appliance
 

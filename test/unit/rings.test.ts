@@ -6,9 +6,18 @@ import test from 'node:test'
 import { packageRoot } from '../../server/package-root.ts'
 
 // The rings of the house: imports point inward only.
-const domain = ['content', 'accounts', 'directory', 'keystore']
-const presentations = ['library', 'oci', 'enterprise', 'api', 'ui', 'transfer', 'discovery']
-const composition = ['app.ts', 'appliance.ts', 'main.ts', 'welcome.ts']
+const domain = ['content', 'accounts', 'directory', 'keystore', 'builds']
+const presentations = [
+  'library',
+  'oci',
+  'enterprise',
+  'api',
+  'ui',
+  'transfer',
+  'discovery',
+  'build-api',
+]
+const composition = ['app.ts', 'appliance.ts', 'builder-parts.ts', 'main.ts', 'welcome.ts']
 const isComposition = (file: string): boolean => composition.includes(file)
 /** Presentations that stand beside their concept. */
 const routesOfDomain = ['accounts/routes.ts', 'keystore/routes.ts', 'keystore/hkp2-routes.ts']
@@ -51,6 +60,7 @@ test('the domain knows nothing of HTTP, of the dialects or of how it is wired', 
     (target) =>
       target === 'express' ||
       target === 'helmet' ||
+      target === 'ws' ||
       isComposition(target) ||
       ['http', ...presentations].includes(ringOf(target)),
   )
@@ -89,6 +99,16 @@ test('the keystore reads images, whose content knows nothing of keys; neither as
   assertNone(
     files.filter(({ file }) => !readers.includes(file)),
     (target) => ringOf(target) === 'content',
+  )
+})
+
+test('builds push as anybody does: content and accounts know nothing of them', () => {
+  const files = sources.filter(({ ring }) => ring === 'builds')
+  assert.ok(files.length > 10)
+  assertNone(files, (target) => ['keystore', 'directory'].includes(ringOf(target)))
+  assertNone(
+    sources.filter(({ ring }) => domain.includes(ring) && ring !== 'builds'),
+    (target) => ringOf(target) === 'builds',
   )
 })
 

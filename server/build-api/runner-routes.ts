@@ -1,0 +1,101 @@
+/**
+ * What runners speak: `/v1/runner/…` with a job token, which is good for one build while that is under
+ * way, and for nothing else.
+ */
+import type { Request, Router } from 'express'
+import { z } from 'zod'
+
+import type { Jobs, RunnerJob } from '../builds/jobs.ts'
+import { Failure, unauthenticated } from '../failure.ts'
+import { bearerToken } from '../http/actor.ts'
+import { contentLength, takeBody } from '../http/body.ts'
+import { jsonBody, parse, queryOf, rawBody } from '../http/parse.ts'
+import { newRouter } from '../http/router.ts'
+import { sendBlob } from '../http/send-blob.ts'
+import { offsetOf } from './routes.ts'
+
+export interface RunnerApiParts {
+  readonly jobs: Jobs
+  readonly libraryUrl: string
+  readonly registryUrl: string
+  /** Where the builder with this name reaches the server. */
+  readonly serverUrl: (builder: string | null) => string
+}
+
+const end = z.object({
+  state: z.enum(['succeeded', 'failed', 'cancelled']),
+  reason: z
+    .string()
+    .default('')
+    .transform((text) => text.replaceAll('\0', '').slice(0, 4096)),
+})
+
+export function runnerRoutes(parts: RunnerApiParts): Router {
+  const { jobs } = parts
+  const router = newRouter()
+
+  const jobOf = async (req: Request): Promise<RunnerJob> => {
+    const token = bearerToken(req)
+    if (token === undefined) throw unauthenticated('A runner sends the token of its job.')
+    return await jobs.authenticate(token)
+  }
+
+  router.get('/v1/runner/job', async (req, res) => {
+    const { build, limits, allowedHosts, pullToken } = await jobs.take(await jobOf(req))
+    const server = parts.serverUrl(build.builder)
+    res.set('Cache-Control', 'no-store').json({
+      data: {
+        id: build.id,
+        arch: build.arch,
+        definition: build.definition,
+        workingDir: build.workingDir,
+        buildArgs: build.buildArgs,
+        contextUrl: build.contextId === null ? null : `${server}/v1/runner/context`,
+        libraryUrl: parts.libraryUrl,
+        registryUrl: parts.registryUrl,
+        limits,
+        allowedHosts,
+        pullToken,
+      },
+    })
+  })
+
+  router.patch('/v1/runner/output', rawBody('4mb'), async (req, res) => {
+    const job = await jobOf(req)
+    const offset = offsetOf(queryOf(req, 'offset'))
+    const bytes = Buffer.isBuffer(req.body) ? req.body : Buffer.alloc(0)
+    const { accepted, size, cancel } = await jobs.append(job, offset, bytes)
+    res.status(accepted ? 200 : 409).json({ data: { size, cancel } })
+  })
+
+  router.get('/v1/runner/context', async (req, res) => {
+    const { file, size } = await jobs.context(await jobOf(req))
+    await sendBlob(req, res, file, { size, etag: 'context' })
+  })
+
+  router.put('/v1/runner/image', async (req, res) => {
+    const job = await jobOf(req)
+    const length = contentLength(req)
+    if (length === undefined) {
+      throw new Failure('length-required', 'image', 'Send the image with a Content-Length.')
+    }
+    const body = takeBody(req, res)
+    const source = async function* (): AsyncGenerator<Buffer> {
+      yield* body
+      req.socket.setTimeout(0) // what follows takes as long as it takes
+    }
+    await jobs.image(job, source(), length)
+    res.json({ data: {} })
+  })
+
+  router.post('/v1/runner/end', jsonBody(), async (req, res) => {
+    const job = await jobOf(req)
+    const { state, reason } = parse(end, req.body)
+    if (!(await jobs.end(job, state, reason))) {
+      throw new Failure('conflict', 'build', 'The build cannot end so: its image has not arrived.')
+    }
+    res.json({ data: {} })
+  })
+
+  return router
+}

@@ -1,0 +1,173 @@
+/** The wiring of the remote builder, from the parts of the appliance. */
+import { createHash } from 'node:crypto'
+import { join } from 'node:path'
+
+import type { Tokens } from './accounts/tokens.ts'
+import type { Agent } from './build-api/routes.ts'
+import type { BuilderHost } from './builder-settings.ts'
+import { listActive } from './builds/build-rows.ts'
+import { Builds } from './builds/builds.ts'
+import { BuildContexts } from './builds/contexts.ts'
+import { BuildEnding } from './builds/ending.ts'
+import type { Executor } from './builds/executor.ts'
+import { LocalExecutor } from './builds/executors/local.ts'
+import { expireBuilds } from './builds/expiry.ts'
+import type { ExpiryResult } from './builds/expiry.ts'
+import { JobFiles } from './builds/job-files.ts'
+import { Jobs } from './builds/jobs.ts'
+import { OutputFiles } from './builds/output-files.ts'
+import { BuildOutput } from './builds/output.ts'
+import { BuildQueue } from './builds/queue.ts'
+import type { QueueTimes } from './builds/queue.ts'
+import { BuildSignals } from './builds/signals.ts'
+import type { Config } from './config.ts'
+import type { BlobUploads } from './content/blob-uploads.ts'
+import { BuiltImages } from './content/built-images.ts'
+import type { Digest } from './content/names.ts'
+import type { Registry } from './content/registry.ts'
+import type { Uploads } from './content/uploads.ts'
+import type { Database } from './database.ts'
+import type { Log } from './log.ts'
+import { packageRoot } from './package-root.ts'
+
+export interface BuilderParts {
+  readonly builds: Builds
+  readonly jobs: Jobs
+  readonly contexts: BuildContexts
+  readonly output: BuildOutput
+  readonly signals: BuildSignals
+  readonly queue: BuildQueue
+  /** Where the builder of this name reaches the server. */
+  readonly serverUrl: (builder: string | null) => string
+  readonly agents: () => Promise<readonly Agent[]>
+  readonly expire: () => Promise<ExpiryResult>
+}
+
+export interface BuilderNeeds {
+  readonly config: Config
+  readonly log: Log
+  readonly database: Database
+  readonly registry: Registry
+  readonly uploads: Uploads
+  readonly blobUploads: BlobUploads
+  readonly tokens: Tokens
+  readonly imageArrived: (digest: Digest) => Promise<unknown>
+  readonly queueTimes?: Partial<QueueTimes> | undefined
+}
+
+export function assembleBuilder(needs: BuilderNeeds): BuilderParts {
+  const { config, log, database, registry, uploads, blobUploads, tokens } = needs
+  const { builder: settings, services } = config
+  const directory = join(config.dataDir, 'builds')
+  const defaults = {
+    entity: config.library.defaultEntity,
+    collection: config.library.defaultCollection,
+  }
+  const signals = new BuildSignals()
+  const files = new OutputFiles(join(directory, 'output'))
+  const output = new BuildOutput(database, files, signals, settings.maxOutputBytes)
+  const ending = new BuildEnding(database, output, tokens, signals)
+  const contexts = new BuildContexts(database, join(directory, 'contexts'), async () => {}, {
+    maxBytes: settings.maxContextBytes,
+  })
+  const serverUrlOf = (host: BuilderHost): string => host.serverUrl ?? defaultUrl(config, host)
+  const queue = new BuildQueue({
+    database,
+    log,
+    settings,
+    executors: new Map(settings.builders.map((host) => [host.name, executorOf(host)])),
+    jobFiles: new JobFiles({ directory: join(directory, 'jobs'), serverUrl: serverUrlOf }),
+    output,
+    ending,
+    signals,
+    ...(needs.queueTimes ? { times: needs.queueTimes } : {}),
+  })
+  const builds = new Builds({
+    database,
+    registry,
+    contexts,
+    ending,
+    files,
+    signals,
+    checkDefinition: () => [],
+    settings,
+    defaults,
+    libraryUrls: [...new Set([services.library, config.publicUrl])],
+    unavailable: (host) => queue.unavailable(host),
+    wake: () => queue.wake(),
+  })
+  const jobs = new Jobs({
+    database,
+    registry,
+    builtImages: new BuiltImages(registry, uploads, blobUploads),
+    contexts,
+    output,
+    ending,
+    tokens,
+    signals,
+    settings,
+    defaults,
+    maxImageBytes: config.library.maxImageBytes,
+    defaultQuotaBytes: config.quotaBytes,
+    imageArrived: needs.imageArrived,
+  })
+  const openedAt = new Date()
+  return {
+    builds,
+    jobs,
+    contexts,
+    output,
+    signals,
+    queue,
+    serverUrl: (name) => {
+      const host = settings.builders.find((one) => one.name === name)
+      return host === undefined ? config.publicUrl : serverUrlOf(host)
+    },
+    agents: async () => agentsOf(settings.builders, await listActive(database), openedAt),
+    expire: async () =>
+      await expireBuilds({
+        database,
+        registry,
+        contexts,
+        files,
+        defaults,
+        keepEphemeralHours: settings.keepEphemeralHours,
+        keepOutputDays: settings.keepOutputDays,
+      }),
+  }
+}
+
+function executorOf(host: BuilderHost): Executor {
+  const program = host.runner ?? [
+    process.execPath,
+    '--enable-source-maps',
+    join(packageRoot, 'dist/server/runner/main.js'),
+  ]
+  const settings = host.runnerConfig === undefined ? [] : ['--config', host.runnerConfig]
+  return new LocalExecutor([...program, ...settings])
+}
+
+/** On this host the listener itself: no proxy and no name are needed. */
+function defaultUrl(config: Config, host: BuilderHost): string {
+  if (host.executor !== 'local') return config.publicUrl
+  const { host: address, port } = config.listen
+  const own = address === '0.0.0.0' ? '127.0.0.1' : address === '::' ? '::1' : address
+  return `http://${own.includes(':') ? `[${own}]` : own}:${port}`
+}
+
+/** One for each slot: what the enterprise interface calls an agent. */
+function agentsOf(
+  hosts: readonly BuilderHost[],
+  active: readonly { readonly id: string; readonly builder: string }[],
+  openedAt: Date,
+): Agent[] {
+  return hosts.flatMap((host) => {
+    const builds = active.filter(({ builder }) => builder === host.name)
+    return Array.from({ length: host.slots }, (_, slot) => ({
+      id: createHash('sha256').update(`${host.name} ${slot}`).digest('hex').slice(0, 24),
+      queue: host.archs.join(','),
+      addedAt: openedAt,
+      taskId: builds[slot]?.id ?? '',
+    }))
+  })
+}

@@ -1,0 +1,194 @@
+/** The server's side of a runner: one build, known by a token that is good for that build only. */
+import { createHash } from 'node:crypto'
+import type { FileHandle } from 'node:fs/promises'
+
+import { accountActor } from '../accounts/account-actor.ts'
+import type { AccountActor } from '../accounts/actor.ts'
+import type { Tokens } from '../accounts/tokens.ts'
+import type { BuilderSettings } from '../builder-settings.ts'
+import type { BuiltImages } from '../content/built-images.ts'
+import type { Digest, NameDefaults } from '../content/names.ts'
+import { parseImageReference } from '../content/names.ts'
+import type { Registry } from '../content/registry.ts'
+import { sql } from '../database.ts'
+import type { Database } from '../database.ts'
+import { Failure, invalid, notFound, unauthenticated } from '../failure.ts'
+import { findBuild } from './build-rows.ts'
+import type { BuildRow, FinalState } from './build-rows.ts'
+import type { BuildContexts } from './contexts.ts'
+import type { BuildEnding } from './ending.ts'
+import type { JobLimits } from './executor.ts'
+import type { Acknowledged, BuildOutput } from './output.ts'
+import type { BuildSignals } from './signals.ts'
+
+/** A runner whose token was found good. */
+export interface RunnerJob {
+  readonly build: BuildRow
+  readonly attempt: number
+}
+
+export interface JobDescription {
+  readonly build: BuildRow
+  readonly limits: JobLimits
+  readonly allowedHosts: readonly string[]
+  readonly pullToken: string
+}
+
+export interface JobsParts {
+  readonly database: Database
+  readonly registry: Registry
+  readonly builtImages: BuiltImages
+  readonly contexts: BuildContexts
+  readonly output: BuildOutput
+  readonly ending: BuildEnding
+  readonly tokens: Tokens
+  readonly signals: BuildSignals
+  readonly settings: BuilderSettings
+  readonly defaults: NameDefaults
+  readonly maxImageBytes: number
+  readonly defaultQuotaBytes: number
+  /** Called when an image has arrived: its signatures are looked at. */
+  readonly imageArrived: (digest: Digest) => Promise<unknown>
+}
+
+const aliveEveryMs = 5_000
+/** A build's own credentials outlive its time limit by what a push of the result may take. */
+const spareSeconds = 6 * 3600
+
+export class Jobs {
+  readonly #parts: JobsParts
+
+  constructor(parts: JobsParts) {
+    this.#parts = parts
+  }
+
+  /** Throws `unauthenticated` for a token that is not, or not any more, a job's. */
+  async authenticate(token: string): Promise<RunnerJob> {
+    const [row] = await this.#parts.database.query<{ id: string; attempts: number }>(sql`
+      select id, attempts from builds
+      where job_token_hash = ${hashOf(token)} and state in ('starting', 'running')`)
+    const build = row && (await findBuild(this.#parts.database, row.id))
+    if (build !== undefined && row !== undefined) return { build, attempt: row.attempts }
+    throw unauthenticated('This job is over: the build has ended, or was given to another runner.')
+  }
+
+  /** The runner has come. Asking again is harmless, and makes a new credential for pulling. */
+  async take({ build }: RunnerJob): Promise<JobDescription> {
+    const { database, tokens, settings } = this.#parts
+    const account = await this.#account(build)
+    await database.query(sql`
+      update builds set state = 'running', started_at = coalesce(started_at, now()),
+        heartbeat_at = now()
+      where id = ${build.id} and state in ('starting', 'running')`)
+    this.#parts.signals.changed(build.id)
+    const seconds = settings.secondsPerBuild + spareSeconds
+    const pullToken = await tokens.issueForBuild(account, build.id, seconds)
+    const limits = { ...limitsOf(settings), imageBytes: await this.#imageBytes(build) }
+    return { build, limits, allowedHosts: settings.allowedHosts, pullToken }
+  }
+
+  async append(job: RunnerJob, offset: number, bytes: Buffer): Promise<Acknowledged> {
+    return await this.#parts.output.append(job.build.id, offset, bytes)
+  }
+
+  async context({ build }: RunnerJob): Promise<{ file: FileHandle; size: number }> {
+    if (build.contextId === null) throw notFound('context', 'This build has no files.')
+    return await this.#parts.contexts.open(build.contextId)
+  }
+
+  /** Stores the result as the account's own push. */
+  async image(
+    { build, attempt }: RunnerJob,
+    source: AsyncIterable<Buffer>,
+    size: number,
+  ): Promise<void> {
+    const { builtImages, defaults, database } = this.#parts
+    if (size < 1) throw invalid('upload', 'The image is empty.')
+    if (build.cancelRequestedAt !== null) throw cancelled(build)
+    const account = await this.#account(build)
+    const reference = parseImageReference(`${build.targetPath}:${build.targetTag}`, defaults)
+    if (reference.kind !== 'tag') throw invalid('build', 'The target of this build is not a tag.')
+    const alive = setInterval(() => this.#sayAlive(build.id), aliveEveryMs)
+    try {
+      const pushed = await builtImages.push(account, {
+        name: reference.repository,
+        tag: reference.tag,
+        arch: build.arch,
+        size,
+        source,
+      })
+      await this.#parts.imageArrived(pushed.digest)
+      const [kept] = await database.query(sql`
+        update builds set image_digest = ${pushed.digest}, image_bytes = ${size},
+          heartbeat_at = now()
+        where id = ${build.id} and state = 'running' and attempts = ${attempt} returning 1`)
+      if (kept === undefined) throw cancelled(build)
+    } finally {
+      clearInterval(alive)
+    }
+  }
+
+  /** The runner tells the end; false when success is claimed and no image has come. */
+  async end(job: RunnerJob, state: FinalState, reason: string): Promise<boolean> {
+    const { build, attempt } = job
+    const wanted = build.cancelRequestedAt !== null && state !== 'succeeded'
+    const end = wanted
+      ? { state: 'cancelled' as const, reason: build.cancelReason || 'cancelled' }
+      : { state, reason: reason || defaultReason(state) }
+    return await this.#parts.ending.end(build.id, { ...end, attempt })
+  }
+
+  #sayAlive(id: string): void {
+    void this.#parts.database
+      .query(sql`update builds set heartbeat_at = now() where id = ${id}`)
+      .catch(() => {}) // the next one tells
+  }
+
+  /** The account as it is now: one that was closed meanwhile has nothing built. */
+  async #account(build: BuildRow): Promise<AccountActor> {
+    const account = await accountActor(this.#parts.database, build.accountId, 'builder')
+    if (account !== undefined) return account
+    throw new Failure(
+      'denied',
+      'account',
+      `The account ${build.accountName} is not active any more.`,
+    )
+  }
+
+  /** What the target's space has free now; the push reserves exactly the image's size. */
+  async #imageBytes(build: BuildRow): Promise<number> {
+    const { registry, maxImageBytes, defaultQuotaBytes } = this.#parts
+    const [entity = ''] = build.targetPath.split('/')
+    const space = await registry.getEntity(entity).catch(() => undefined)
+    const free =
+      space === undefined
+        ? defaultQuotaBytes
+        : Math.max(0, space.quotaBytes - space.usedBytes - space.reservedBytes)
+    return Math.min(free, maxImageBytes)
+  }
+}
+
+export function limitsOf(settings: BuilderSettings): Omit<JobLimits, 'imageBytes'> {
+  return {
+    seconds: settings.secondsPerBuild,
+    cpus: settings.cpus,
+    memoryBytes: settings.memoryBytes,
+    processes: settings.processes,
+    scratchBytes: settings.scratchBytes,
+    outputBytes: settings.maxOutputBytes,
+  }
+}
+
+export function hashOf(token: string): Buffer {
+  return createHash('sha256').update(token).digest()
+}
+
+function cancelled(build: BuildRow): Failure {
+  const reason = build.cancelReason || 'it was given to another runner'
+  return new Failure('conflict', 'build', `The image is not wanted any more: ${reason}.`)
+}
+
+function defaultReason(state: FinalState): string {
+  if (state === 'succeeded') return ''
+  return state === 'failed' ? 'the builder gave no reason' : 'cancelled'
+}
