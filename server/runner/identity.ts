@@ -7,9 +7,11 @@
  *   neither                   one uid, the runner's own: images with files of other owners fail
  */
 import { readFileSync } from 'node:fs'
-import { mkdir, rm, writeFile } from 'node:fs/promises'
+import { rm, symlink, writeFile } from 'node:fs/promises'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
+
+import { ownMark } from './work-directory.ts'
 
 export interface Identity {
   /** For the report: what the builds' processes are on the host. */
@@ -27,7 +29,7 @@ const rangeSize = 65_536
 /** The uids that systemd keeps for containers (systemd.io/UIDS-GIDS), in ranges of 65,536. */
 const containerRanges = { first: 8, last: 28_671 }
 
-/** `scratchDir` has a directory for each range in use, which is what keeps two builds apart. */
+/** `scratchDir` has a mark for each range in use, which is what keeps two builds apart. */
 export async function takeIdentity(scratchDir: string): Promise<Identity> {
   const { uid, username } = userInfo()
   if (uid === 0) return await takeRange(scratchDir)
@@ -48,9 +50,9 @@ export async function takeIdentity(scratchDir: string): Promise<Identity> {
     description: `the subordinate uids of ${username}, ${uids.first} to ${uids.first + count - 1}`,
     count,
     enter: [
-      ...['unshare', '--user', '--map-users', `${uids.first},0,${count}`],
-      ...['--map-groups', `${gids.first},0,${count}`, '--setuid', '0', '--setgid', '0'],
-    ],
+      `unshare --user --map-users ${uids.first},0,${count} --map-groups ${gids.first},0,${count}`,
+      '--setuid 0 --setgid 0',
+    ].flatMap((words) => words.split(' ')),
     map: nothing,
     release: nothing,
   }
@@ -67,15 +69,14 @@ async function takeRange(scratchDir: string): Promise<Identity> {
     return {
       description: `uids of its own, ${first} to ${first + rangeSize - 1}`,
       count: rangeSize,
-      enter: [
-        ...['setpriv', `--reuid=${first}`, `--regid=${first}`, '--clear-groups'],
-        ...['unshare', '--user'],
-      ],
+      enter: [`setpriv --reuid=${first} --regid=${first} --clear-groups unshare --user`].flatMap(
+        (words) => words.split(' '),
+      ),
       map: async (pid) => {
         await writeFile(`/proc/${pid}/uid_map`, map)
         await writeFile(`/proc/${pid}/gid_map`, map)
       },
-      release: async () => await rm(mark, { recursive: true, force: true }),
+      release: async () => await rm(mark, { force: true }),
     }
   }
   throw new Error(`No range of uids is free: see ${scratchDir}/berth-uids-*`)
@@ -83,7 +84,7 @@ async function takeRange(scratchDir: string): Promise<Identity> {
 
 async function isFirst(mark: string): Promise<boolean> {
   try {
-    await mkdir(mark)
+    await symlink(ownMark, mark)
     return true
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false

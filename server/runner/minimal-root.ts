@@ -57,13 +57,10 @@ export function mountArguments(
     ...['/sys', '/var/lib/apptainer/mnt/session', '/var/lib/singularity/mnt/session'].flatMap(
       (directory) => ['--dir', directory],
     ),
-    ...['--dir', '/tmp', '--dir', '/var/tmp'],
-    ...['--proc', '/proc', '--dev', '/dev'],
-    ...['--perms', '1777', '--size', String(shmBytes), '--tmpfs', '/dev/shm'],
-    ...['--remount-ro', '/dev'],
-    ...['--perms', '0755', '--size', String(limits.scratchBytes), '--tmpfs', '/build'],
-    ...['--remount-ro', '/'],
-  ]
+    '--dir /tmp --dir /var/tmp --proc /proc --dev /dev',
+    `--perms 1777 --size ${shmBytes} --tmpfs /dev/shm --remount-ro /dev`,
+    `--perms 0755 --size ${limits.scratchBytes} --tmpfs /build --remount-ro /`,
+  ].flatMap((words) => (words.startsWith('--') ? words.split(' ') : words))
 }
 
 /** The files of /etc that are written anew for every build. */

@@ -26,9 +26,9 @@ export async function openNetworkDoor(
   const child = spawn(
     'nsenter',
     [
-      ...['--target', String(pid), '--user', '--net', '--preserve-credentials'],
-      ...[process.execPath, program, String(canaries.port), canaries.socketName],
-    ],
+      ['--target', String(pid), '--user', '--net', '--preserve-credentials'],
+      [process.execPath, program, String(canaries.port), canaries.socketName],
+    ].flat(),
     { stdio: ['ignore', 'ignore', 'pipe', 'ipc'], env: {}, timeout: deadlineMs },
   )
   let errors = ''

@@ -29,6 +29,8 @@ import type { Canaries } from './walls.ts'
 
 export interface SandboxOptions {
   readonly settings: RunnerSettings
+  /** For the canary: a directory of the host that everybody may look into. */
+  readonly workDirectory: string
   readonly limits: BuildLimits
   /** Names the control group; letters, digits and dashes. */
   readonly name: string
@@ -69,23 +71,21 @@ export async function openSandbox(options: SandboxOptions): Promise<Sandbox> {
   const { settings, limits } = options
   const closing: (() => Promise<void>)[] = []
   const close = async (): Promise<void> => {
-    for (const step of closing.splice(0).reverse()) await step()
+    for (const step of closing.splice(0).toReversed()) await step()
   }
   try {
     const identity = await takeIdentity(settings.scratchDir)
-    closing.push(identity.release)
+    closing.push(async () => await identity.release())
     const limiter = await openLimiter(settings, limits, options.name)
-    closing.push(limiter.close)
-    const canaries = await openCanaries(settings.scratchDir)
-    closing.push(canaries.close)
+    closing.push(async () => await limiter.close())
+    const canaries = await openCanaries(options.workDirectory)
+    closing.push(async () => await canaries.close())
     return await start(options, { identity, limiter, canaries, close })
   } catch (error) {
     await close()
     throw error
   }
 }
-
-type FiveStreams = [Readable, Readable, Readable, Readable, Readable]
 
 interface Parts {
   readonly identity: Identity
@@ -106,9 +106,9 @@ async function start(options: SandboxOptions, parts: Parts): Promise<Sandbox> {
     child.on('exit', (status) => resolve(status ?? 137))
   })
   // Node throws away what nobody has begun to read when a process ends.
-  const [output, errors, image, holds, info] = [
-    ...[1, 2, descriptor.image, descriptor.holds, descriptor.info],
-  ].map((number) => pipe(number).pipe(new PassThrough())) as unknown as FiveStreams
+  const read = (number: number): Readable => pipe(number).pipe(new PassThrough())
+  const [output, errors, image] = [read(1), read(2), read(descriptor.image)]
+  const [holds, info] = [read(descriptor.holds), read(descriptor.info)]
   // A pipe whose other end is gone says so by an error; what counts is how the process ended.
   for (const stream of child.stdio) stream?.on('error', () => {})
 
@@ -217,15 +217,14 @@ function spawnWaiting(
   const { settings, limits } = options
   const fd = (name: keyof typeof descriptor): string => String(descriptor[name])
   const bwrap = [
-    ...['bwrap', '--die-with-parent', '--new-session'],
-    ...['--unshare-pid', '--unshare-net', '--unshare-ipc', '--unshare-uts', '--unshare-cgroup-try'],
-    ...['--hostname', 'build'],
-    ...['--info-fd', fd('info'), '--block-fd', fd('block'), '--seccomp', fd('filter')],
-    ...mountArguments(settings.root, limits, files, descriptor.files),
-    ...['--clearenv', '--setenv', 'PATH', '/usr/local/bin:/usr/bin:/usr/local/sbin:/usr/sbin'],
-    ...['--setenv', 'HOME', '/build/home', '--chdir', '/build'],
-    ...['sh', '/.berth/supervise', String(identity.count), ...processLimits(limits)],
-  ]
+    'bwrap --die-with-parent --new-session --hostname build'.split(' '),
+    '--unshare-pid --unshare-net --unshare-ipc --unshare-uts --unshare-cgroup-try'.split(' '),
+    ['--info-fd', fd('info'), '--block-fd', fd('block'), '--seccomp', fd('filter')],
+    mountArguments(settings.root, limits, files, descriptor.files),
+    ['--clearenv', '--setenv', 'PATH', '/usr/local/bin:/usr/bin:/usr/local/sbin:/usr/sbin'],
+    ['--setenv', 'HOME', '/build/home', '--chdir', '/build'],
+    ['sh', '/.berth/supervise', String(identity.count), ...processLimits(limits)],
+  ].flat()
   const last = descriptor.files + files.size - 1
   const [command = '', ...args] = [
     ...identity.enter,

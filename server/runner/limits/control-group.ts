@@ -43,7 +43,7 @@ async function openUnified(limits: BuildLimits, name: string): Promise<Limiter |
     const wanted = ['memory', 'pids', 'cpu'].filter((controller) => has.includes(controller))
     const enable = wanted.map((controller) => `+${controller}`).join(' ')
     await writeFile(join(parent, 'cgroup.subtree_control'), enable)
-    await mkdir(group)
+    await makeGroup(group)
     await writeFile(join(group, 'memory.max'), String(memoryOf(limits)))
     await writeFile(join(group, 'pids.max'), String(limits.processes))
     await writeIfThere(join(group, 'memory.swap.max'), '0')
@@ -81,7 +81,7 @@ async function openOld(limits: BuildLimits, name: string): Promise<Limiter | und
     const group = join(mountPoint, controller, own ?? '', name)
     try {
       if (own === undefined) throw new Error(`no controller ${controller}`)
-      await mkdir(group)
+      await makeGroup(group)
       groups.push(group)
       for (const [file, value] of Object.entries(files)) {
         await writeFile(join(group, file), String(value))
@@ -118,6 +118,12 @@ function ownGroup(controller: string): string | undefined {
 
 async function writeIfThere(file: string, value: string): Promise<void> {
   if (existsSync(file)) await writeFile(file, value)
+}
+
+/** One that a killed runner has left is empty and goes; one that is in use stays, and this fails. */
+async function makeGroup(group: string): Promise<void> {
+  await rmdir(group).catch(() => {})
+  await mkdir(group)
 }
 
 /** Processes that were killed a moment ago may still be counted. */
