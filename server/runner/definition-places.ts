@@ -16,7 +16,7 @@ export interface Places {
   readonly door: string
 }
 
-export const contextDirectory = '/build/context'
+const contextDirectory = '/build/context'
 
 /** The directory inside that relative names of the definition stand against. */
 export function insideWorkingDirectory(workingDir: string): string {

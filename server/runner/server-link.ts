@@ -27,7 +27,7 @@ export interface ServerLink {
 }
 
 /** The server does not know this build (any more): nobody waits for what it makes. */
-export class LinkLost extends Error {
+class LinkLost extends Error {
   override readonly name = 'LinkLost'
 }
 

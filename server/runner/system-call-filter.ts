@@ -1,8 +1,9 @@
 /**
  * The filter of system calls (seccomp, classic BPF) around a build. Apptainer itself needs `mount`,
  * `unshare` and user namespaces, so those stay; what goes is what no build needs and what has opened
- * kernels before: keyrings, BPF, performance events, userfaultfd, io_uring, modules, tracing, and all
- * sockets that a network namespace does not hold back or that speak raw packets.
+ * kernels before: keyrings, BPF, performance events, userfaultfd, io_uring, modules, tracing, all sockets
+ * that a network namespace does not hold back or that speak raw packets, and network namespaces of the
+ * build's own, in which it could play with the tables of the packet filter.
  */
 
 interface Architecture {
@@ -10,6 +11,8 @@ interface Architecture {
   readonly audit: number
   readonly socket: number
   readonly socketpair: number
+  readonly clone: number
+  readonly unshare: number
   /** Calls of another ABI of the same architecture start here (x32). */
   readonly otherAbiFrom: number | undefined
   readonly denied: Readonly<Record<string, number>>
@@ -29,6 +32,8 @@ const architectures: Readonly<Record<string, Architecture>> = {
     audit: 0xc000003e,
     socket: 41,
     socketpair: 53,
+    clone: 56,
+    unshare: 272,
     otherAbiFrom: 0x40000000,
     denied: {
       ...everywhere,
@@ -71,6 +76,8 @@ const architectures: Readonly<Record<string, Architecture>> = {
     audit: 0xc00000b7,
     socket: 198,
     socketpair: 199,
+    clone: 220,
+    unshare: 97,
     otherAbiFrom: undefined,
     denied: {
       ...everywhere,
@@ -114,12 +121,17 @@ const load = 0x20
 const and = 0x54
 const jumpIfEqual = 0x15
 const jumpIfAtLeast = 0x35
+const jumpIfAnyBit = 0x45
 const answer = 0x06
 const allow = 0x7fff0000
 const refuseWith = (errno: number): number => 0x00050000 | errno
 const errno = { permission: 1, noSuchCall: 38, noSuchFamily: 97 }
 const family = { unix: 1, internet: 2, internet6: 10, netlink: 16 }
 const socketType = { mask: 0xf, raw: 3, packet: 10 }
+/** CLONE_NEWTIME (in unshare; an exit signal of clone never has that bit), CLONE_NEWCGROUP and CLONE_NEWNET of linux/sched.h. */
+const deniedNamespaces = 0x00000080 | 0x02000000 | 0x40000000
+/** Its flags are in memory, where no filter sees them; libraries then use `clone`. */
+const clone3 = 435
 /** Offsets in struct seccomp_data; the low half of an argument comes first on both architectures. */
 const at = { call: 0, architecture: 4, argument0: 16, argument1: 24 }
 
@@ -154,6 +166,13 @@ export function systemCallFilter(arch: string = process.arch): Buffer {
   for (const number of Object.values(known.denied)) {
     leaveWhen(jumpIfEqual, number, refuseWith(errno.permission))
   }
+  leaveWhen(jumpIfEqual, clone3, refuseWith(errno.noSuchCall))
+  // Over the four instructions that look at the flags of `unshare` and `clone`.
+  emit(jumpIfEqual, known.unshare, 1, 0)
+  emit(jumpIfEqual, known.clone, 0, 4)
+  emit(load, at.argument0)
+  leaveWhen(jumpIfAnyBit, deniedNamespaces, refuseWith(errno.permission))
+  emit(answer, allow)
   // Two jumps over the "allow" for everything that makes no socket.
   emit(jumpIfEqual, known.socket, 2, 0)
   emit(jumpIfEqual, known.socketpair, 1, 0)

@@ -41,7 +41,7 @@ export interface JobOptions {
   readonly when?: { readonly text: string; readonly then: (run: RunningJob) => void }
 }
 
-export interface RunningJob {
+interface RunningJob {
   readonly runner: ChildProcess
   /** The answer to the next output says that the build is to end. */
   cancel(): void

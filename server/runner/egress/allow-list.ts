@@ -42,7 +42,7 @@ export function parseDestination(authority: string, defaultPort: number): Destin
 }
 
 /** "deb.example.org", "*.example.org", "mirror.example.org:8080"; the usual ports without one. */
-export function isListed({ host, port }: Destination, list: readonly string[]): boolean {
+function isListed({ host, port }: Destination, list: readonly string[]): boolean {
   return list.some((entry) => {
     const match = /^(.*?)(?::(\d+))?$/.exec(entry.toLowerCase())
     const [, pattern = '', onlyPort] = match ?? []
