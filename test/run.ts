@@ -48,7 +48,8 @@ rmSync(directory, { recursive: true, force: true })
 process.exitCode = code
 
 function testFiles(names: readonly string[]): string[] {
-  const folders = names.length === 0 ? ['unit', 'api', 'admin', 'directory', 'login-node'] : names
+  const folders =
+    names.length === 0 ? ['unit', 'api', 'admin', 'directory', 'login-node', 'runner'] : names
   const sources = folders.flatMap((name) => (name.endsWith('.ts') ? [name] : testsIn(name)))
   return sources.map((source) => `dist/${source.replace(/\.ts$/, '.js')}`)
 }

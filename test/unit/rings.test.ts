@@ -80,6 +80,21 @@ test('a directory knows nothing of the database, of files or of content', () => 
   assertNone(files, (target) => banned.includes(target) || ringOf(target) === 'content')
 })
 
+test('the runner knows the server by the protocol alone, and the server nothing of the runner', () => {
+  const files = sources.filter(({ ring }) => ring === 'runner')
+  assert.ok(files.length > 10)
+  const foundation = ['log.ts', 'package-root.ts']
+  assertNone(files, (target) => {
+    const isFile = target.endsWith('.ts') || target.endsWith('.tsx')
+    const isOwn = ringOf(target) === 'runner' || foundation.includes(target)
+    return isFile ? !isOwn : ['pg', 'express'].includes(target)
+  })
+  assertNone(
+    sources.filter(({ ring }) => ring !== 'runner'),
+    (target) => ringOf(target) === 'runner',
+  )
+})
+
 test('only the directory speaks LDAP', () => {
   assertNone(
     sources.filter(({ ring }) => ring !== 'directory'),
