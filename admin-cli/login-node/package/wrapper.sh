@@ -76,9 +76,10 @@ while [ -n "$rest" ]; do
     "# Berth's wrapper of singularity and apptainer") continue ;;
   esac
   if [ "$remote_build" = yes ]; then
+    # Apptainer's packages have a link of the other name to it.
     real=$(readlink -f -- "$program")
-    case ${real##*/} in
-      apptainer) become_berth "$@" ;;
+    case $name:${real##*/} in
+      apptainer:* | *:apptainer) become_berth "$@" ;;
     esac
   fi
   case $first in
