@@ -21,7 +21,7 @@ export interface ListenOptions {
 }
 
 /** What takes connections that become something else than HTTP. */
-export interface Sockets {
+interface Sockets {
   serves(req: IncomingMessage): boolean
   upgrade(req: IncomingMessage, socket: Duplex, head: Buffer): Promise<void>
   /** Ends those that are open. */

@@ -11,7 +11,7 @@ import type { BuildSignals } from './signals.ts'
 import { referenceOf } from './target.ts'
 
 /** Who speaks when the queue itself ends a build. */
-export const queueActor: Actor = { kind: 'anonymous', rejected: false, address: 'builder' }
+const queueActor: Actor = { kind: 'anonymous', rejected: false, address: 'builder' }
 
 export interface End {
   readonly state: FinalState

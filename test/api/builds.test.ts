@@ -185,10 +185,8 @@ test("a build is its owner's and the administrators'", async () => {
 test('lists: by user and time; deleted ones only when asked for, and without output', async () => {
   const user = await server.user('lists')
   const admin = await server.user('lister', { isAdmin: true })
-  const [first = '', second = ''] = [
-    await submit(user, definitionOf('fail 1')),
-    await submit(user, definitionOf('fail 2')),
-  ]
+  const first = await submit(user, definitionOf('fail 1'))
+  const second = await submit(user, definitionOf('fail 2'))
   await ended(user, first)
   await ended(user, second)
   const ids = async (client: Client, query: string): Promise<string[]> =>
@@ -235,4 +233,38 @@ test('build-def-file takes the text itself', async () => {
   const reply = await user.send('POST', '/v1/build-def-file', { body: definitionOf('image text') })
   assert.equal(reply.status, 200)
   assert.equal((await ended(user, reply.json.data.id)).state, 'succeeded')
+})
+
+test('what a definition says is read at submit: the line that is wrong is named', async () => {
+  const user = await server.user('lines')
+  const cases: readonly [string, RegExp][] = [
+    ['This is no definition\n', /line 1/],
+    ['Bootstrap: nonsense\nFrom: x\n', /line 1: There is no bootstrap agent "nonsense"/],
+    ['Bootstrap: docker-daemon\nFrom: x\n', /line 1: .*docker-daemon/],
+    ['Bootstrap: localimage\nFrom: /etc/base.sif\n', /line 2: .*none was/],
+    ['Bootstrap: scratch\n%files\n/etc/passwd /x\n', /line 3: "\/etc\/passwd" was not sent along/],
+  ]
+  for (const [definition, message] of cases) {
+    assertProblem(await trySubmit(user, definition), 400, message)
+  }
+})
+
+test('convert-def-file names the files to pack', async () => {
+  const user = await server.user('packs')
+  const definition = 'Bootstrap: scratch\n%files\n/a /b\nc\n%files from one\nx y\n'
+  const path = '/v1/convert-def-file'
+  const reply = await user.send('POST', path, { body: definition })
+  assert.equal(reply.status, 200)
+  assert.deepEqual(reply.json.data.buildData.files, [
+    {
+      args: '',
+      files: [
+        { source: '/a', destination: '/b' },
+        { source: 'c', destination: '' },
+      ],
+    },
+    { args: 'from one', files: [{ source: 'x', destination: 'y' }] },
+  ])
+  assertProblem(await server.anonymous.send('POST', path, { body: definition }), 401)
+  assertProblem(await user.send('POST', path, { body: Buffer.from([0xff]) }), 400)
 })

@@ -6,9 +6,7 @@ import { WebSocket } from 'ws'
 
 import { packageRoot } from '../../server/package-root.ts'
 import type { Client, Reply } from './client.ts'
-import { RunnerClient } from './runner-client.ts'
 import { eventually } from './server.ts'
-import type { TestServer } from './server.ts'
 
 /** `[builder]` of a site whose runner is the stand-in. */
 export function builderSettings(
@@ -116,9 +114,4 @@ export function openSocket(client: Client, id: string, query = ''): WebSocket {
   // As the stock client: upper case, no subprotocol, no Origin.
   const headers = credentials ? { authorization: `BEARER ${credentials.token}` } : {}
   return new WebSocket(address, { headers, perMessageDeflate: false })
-}
-
-/** A runner in the test's own hands: the job token of a build that the queue has given out. */
-export function runnerAt(server: TestServer, token: string): RunnerClient {
-  return new RunnerClient(server.url, token)
 }
