@@ -7,6 +7,7 @@ import { runCommand, UsageError } from './exit.ts'
 import { getSingularityToken } from './login-node/get-singularity-token.ts'
 import { listSingularityTokens } from './login-node/list-singularity-tokens.ts'
 import { showContainerLibraryUsage } from './login-node/show-container-library-usage.ts'
+import { remoteBuild } from './remote-build/command.ts'
 
 const tools: Readonly<Record<string, (args: readonly string[]) => Promise<void>>> = {
   get_singularity_token: getSingularityToken,
@@ -31,7 +32,11 @@ export async function loginTool(name: string, args: readonly string[]): Promise<
 async function singularity(args: readonly string[]): Promise<void> {
   const [verb, ...rest] = args
   if (verb === 'enterprise') return await enterprise(clientName(), rest)
-  throw new UsageError('Say "enterprise": everything else is the real program\'s.')
+  if (verb === 'build') {
+    const called = process.env['BERTH_CLIENT'] ?? 'berth-singularity'
+    return await remoteBuild(clientName(), called, rest)
+  }
+  throw new UsageError('Say "enterprise" or "build": everything else is the real program\'s.')
 }
 
 /** The wrapper says under which name it was called: that one's remote.yaml is looked at first. */

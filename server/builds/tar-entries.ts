@@ -74,6 +74,8 @@ async function* entriesIn(bytes: ByteQueue, maxEntries: number): AsyncGenerator<
       continue
     }
     if (!/^[057]?$/.test(typeKey)) throw foreign(header)
+    // The package puts the header's own directory before a long name as well.
+    if (long.path !== undefined) header.path = long.path
     yield typeKey === '5' ? directoryOf(header, bytes) : fileOf(header, size, bytes)
     await bytes.skip(padding(size))
     long = {}

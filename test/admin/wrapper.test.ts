@@ -130,6 +130,35 @@ exit 9
     assert.match(done.stderr, /^singularity: /)
   })
 
+  test(`${shell}: build --remote is answered here where the real program is Apptainer`, async () => {
+    const apptainer = installApptainer()
+    for (const words of [
+      'build --remote',
+      'build -r',
+      '-q build --remote',
+      '--config x build --remote',
+    ]) {
+      const done = await wrapped(shell, words.split(' '), [apptainer])
+      assert.equal(done.code, 0, done.stderr)
+      assert.match(done.stdout, /^build --remote: makes an image/)
+    }
+    const wrong = await wrapped(shell, ['build', '--remote', 'two words', 'x', 'y'], [apptainer])
+    assert.deepEqual([wrong.code, wrong.stdout], [2, ''])
+    assert.match(wrong.stderr, /^singularity: Give the image/)
+    // With nothing behind the wrapper it can be done all the same.
+    assert.equal((await wrapped(shell, ['build', '--remote', '--help'], [])).code, 0)
+  })
+
+  test(`${shell}: other builds, and those of SingularityCE, are the real program's`, async () => {
+    const apptainer = installApptainer()
+    for (const words of ['build a.sif a.def', 'exec a.sif build --remote', 'build -- --remote x']) {
+      const done = await wrapped(shell, words.split(' '), [apptainer])
+      assert.deepEqual(done, { code: 0, stdout: `${words}\n`, stderr: '' })
+    }
+    const done = await wrapped(shell, ['build', '--remote', 'a', 'b'], [realProgram('echo')])
+    assert.deepEqual(done, { code: 0, stdout: 'build --remote a b\n', stderr: '' })
+  })
+
   test(`${shell}: the word elsewhere is an argument like any other`, async () => {
     const real = realProgram('echo')
     for (const words of ['exec enterprise ls', 'run ./enterprise', '-c enterprise version']) {
@@ -252,6 +281,14 @@ function installWrapper(directory: string): string {
   for (const name of ['singularity', 'apptainer']) {
     writeProgram(join(directory, name), readFileSync(source, 'utf8'))
   }
+  return directory
+}
+
+/** As Apptainer's own packages have it: a link of the other name to a program, which says its words. */
+function installApptainer(): string {
+  const directory = makeDirectory('apptainer')
+  writeProgram(join(directory, 'apptainer'), '#!/bin/sh\necho "$@"\n')
+  symlinkSync('apptainer', join(directory, 'singularity'))
   return directory
 }
 

@@ -22,6 +22,8 @@ const lines: readonly (readonly [keys: string, line: RegExp])[] = [
   ['list_singularity_tokens --al\t', /list_singularity_tokens --all $/],
   ['show_container_library_usage --js\t', /show_container_library_usage --json $/],
   ['berth-singularity ent\tdel\tt\t', /berth-singularity enterprise +delete +token $/],
+  ['berth-singularity bu\t--rem\tsta\t', /berth-singularity build +--remote +status $/],
+  ['berth-singularity build --remote a.sif --det\t', /a\.sif --detached $/],
   ['berth-singularity enterprise get c\t', /berth-singularity enterprise get col $/],
   ['berth-singularity enterprise get tok alice --show-d\t', /alice --show-disabled-tokens $/],
 ]

@@ -2,7 +2,7 @@
  * A program in the place of the runner: it speaks the runner's protocol and builds nothing. What it
  * does stands in the definition file, a step a line: `#do print TEXT`, `#do image SEED`,
  * `#do wait-for FILE`, `#do fail REASON`, `#do exit`, `#do exit-once FILE`, `#do ignore-term`,
- * `#do note-start FILE`.
+ * `#do note-start FILE`, `#do keep-context FILE`.
  */
 import { appendFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
@@ -57,6 +57,10 @@ for (const { verb, rest } of steps) {
   if (verb === 'print') await persist(async () => await runner.print(`${rest}\n`))
   if (verb === 'ignore-term') stop.ignored = true
   if (verb === 'note-start') appendFileSync(rest, `${process.pid}\n`)
+  if (verb === 'keep-context') {
+    const context = await persist(async () => await runner.context())
+    writeFileSync(rest, context.body)
+  }
   if (verb === 'exit') process.exit(1)
   if (verb === 'exit-once' && !existsSync(rest)) {
     writeFileSync(rest, '')

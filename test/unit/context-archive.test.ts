@@ -334,10 +334,12 @@ test('what a client packs is checked and unpacked', async () => {
       extended({ path: 'dänisch.txt', size: 3 }),
       entry('short', 'pax'),
       extended({ comment: 'about all' }),
+      extended({ path: `${'p/'.repeat(60)}${'q'.repeat(150)}` }),
+      entry(`${'p/'.repeat(60)}${'q'.repeat(90)}`, 'prefix'),
       entry('big', 'x'.repeat(200_000)),
     ),
   )
-  const expected = { entries: 8, bytes: 10 + 15 + 4 + 3 + 200_000 }
+  const expected = { entries: 9, bytes: 10 + 15 + 4 + 3 + 6 + 200_000 }
   assert.deepEqual(await checkContext(file), expected)
   const directory = join(root, 'good')
   mkdirSync(directory)
@@ -349,6 +351,7 @@ test('what a client packs is checked and unpacked', async () => {
   assert.equal(read('empty'), '')
   assert.equal(read(deep), 'deep')
   assert.equal(read('dänisch.txt'), 'pax')
+  assert.equal(read(`${'p/'.repeat(60)}${'q'.repeat(150)}`), 'prefix')
   assert.equal(read('big').length, 200_000)
 })
 

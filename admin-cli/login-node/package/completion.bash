@@ -2,10 +2,11 @@
 
 _berth_login_tools() {
   local command=${1##*/} word=$2 previous=$3 words='' nouns='col rep img tok prj usr'
+  local build_options='--detached --arch --library --force --build-arg --build-arg-file --json --url --help'
   COMPREPLY=()
 
   case $previous in
-    --user | --url | --label) return ;;
+    --user | --url | --label | --arch | --library | --build-arg) return ;;
     --scope) words='all pull build' ;;
     -o | --output) words='short long csv json yaml' ;;
   esac
@@ -18,7 +19,10 @@ _berth_login_tools() {
         ;;
       berth-singularity)
         case ${COMP_WORDS[*]:1:COMP_CWORD-1} in
-          '') words='enterprise' ;;
+          '') words='enterprise build' ;;
+          build) words='--remote --help' ;;
+          'build --remote') words="status output cancel list $build_options" ;;
+          build*) words=$build_options ;;
           enterprise) words='get describe delete status version help --help' ;;
           'enterprise get' | 'enterprise describe') words=$nouns ;;
           'enterprise delete') words='token' ;;
@@ -36,5 +40,5 @@ _berth_login_tools() {
   while IFS= read -r candidate; do COMPREPLY+=("$candidate"); done < <(compgen -W "$words" -- "$word")
 }
 
-complete -F _berth_login_tools \
+complete -o default -F _berth_login_tools \
   get_singularity_token list_singularity_tokens show_container_library_usage berth-singularity

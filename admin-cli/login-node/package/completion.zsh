@@ -32,6 +32,24 @@ local -a nouns=(
   'usr:accounts'
 )
 
+local -a builds=(
+  'status:where a build stands'
+  'output:its output, to its end'
+  'cancel:end a build'
+  'list:your builds'
+)
+local -a build_options=(
+  '--detached:does not wait'
+  '--arch:for another processor'
+  '--library:keeps the image in the library as well'
+  '--force:replaces the image'
+  '--build-arg:NAME=VALUE'
+  '--build-arg-file:a file of them'
+  '--json:as JSON'
+  '--url:another endpoint'
+  '--help:what it does'
+)
+
 case $service in
   get_singularity_token)
     _arguments $common '--label[what the token is for]:text:' \
@@ -45,15 +63,27 @@ case $service in
     ;;
   berth-singularity)
     case $CURRENT in
-      2) compadd enterprise ;;
-      3) _describe command verbs ;;
+      2) compadd enterprise build ;;
+      3)
+        if [[ $words[2] == build ]]; then compadd -- --remote --help; else _describe command verbs; fi
+        ;;
       4)
         case $words[3] in
+          --remote)
+            _describe verb builds
+            _describe -o option build_options
+            _files
+            ;;
           get|describe) _describe type nouns ;;
           delete) compadd token ;;
         esac
         ;;
       *)
+        if [[ $words[2] == build ]]; then
+          _describe -o option build_options
+          _files
+          return
+        fi
         # IDs stand before options and between them, and nobody knows them here.
         case $words[CURRENT-1] in
           -o|--output) compadd short long csv json yaml ;;

@@ -48,6 +48,11 @@ async function bundle(program: string): Promise<void> {
     target: 'node20',
     format: 'cjs',
     logLevel: 'error',
+    // ws asks for two packages that make it faster; in an executable even asking is a warning.
+    define: {
+      'process.env.WS_NO_BUFFER_UTIL': '"1"',
+      'process.env.WS_NO_UTF_8_VALIDATE': '"1"',
+    },
   })
   // import.meta has nothing in it there: what reads files of the clone cannot be in the executable.
   const [warning] = warnings

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Berth's wrapper of singularity and apptainer
 #
-# It answers `enterprise` and becomes the real program for everything else: the next one of its name
-# on PATH. The line above is how wrappers know each other, whatever their version; it stays as it is.
+# It answers `enterprise`, and `build --remote` where the real program is Apptainer, which has it not.
+# For everything else it becomes the real program: the next one of its name on PATH. The line above is how wrappers know each other, whatever their version; it stays as it is.
 
 name=${0##*/}
 
@@ -23,12 +23,24 @@ for word in "$@"; do
   before=$((before + 1))
 done
 
+# Becomes Berth's own program, without the options that stood before the command.
+become_berth() {
+  self=$(readlink -f -- "$0")
+  shift "$before"
+  export BERTH_CLIENT="$name"
+  exec "${self%/*/*}/bin/berth-singularity" "$@"
+}
+
+remote_build=no
 case $command in
-  enterprise)
-    self=$(readlink -f -- "$0")
-    shift "$before"
-    export BERTH_CLIENT="$name"
-    exec "${self%/*/*}/bin/berth-singularity" "$@"
+  enterprise) become_berth "$@" ;;
+  build)
+    for word in "$@"; do
+      case $word in
+        --remote | --remote=true | -r) remote_build=yes ;;
+        --) break ;;
+      esac
+    done
     ;;
 esac
 
@@ -63,12 +75,21 @@ while [ -n "$rest" ]; do
   case $second in
     "# Berth's wrapper of singularity and apptainer") continue ;;
   esac
+  if [ "$remote_build" = yes ]; then
+    # Apptainer's packages have a link of the other name to it.
+    real=$(readlink -f -- "$program")
+    case $name:${real##*/} in
+      apptainer:* | *:apptainer) become_berth "$@" ;;
+    esac
+  fi
   case $first in
     '#!'*) export BERTH_PASSED="$$$passed$program" ;;
   esac
   # shellcheck disable=SC2093 # the loop goes on over what is not for this name
   exec "$program" "$@"
 done
+
+if [ "$remote_build" = yes ]; then become_berth "$@"; fi
 
 echo "$name: no program of this name on PATH but Berth's wrapper: load the module that has it." >&2
 exit 127
