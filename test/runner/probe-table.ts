@@ -28,9 +28,10 @@ const outside = (name: string, attack: string): Probe => ({ name, attack, worksO
 const inside = (name: string, attack: string): Probe => ({ name, attack, worksOutside: false })
 
 const tcp = (host: string, port: string): string => `exec 9<>/dev/tcp/${host}/${port}`
-/** By perl: connects a unix socket; the name of an abstract one begins with @. */
+/** By perl: connects a unix socket; the name of an abstract one begins with @, and
+ * Node 20 fills it up with zeros. */
 const unix = (path: string): string =>
-  `perl -MSocket -e '$p = shift; $p =~ s/^\\@/\\0/; socket(S, AF_UNIX, SOCK_STREAM, 0) or exit 1; connect(S, pack_sockaddr_un($p)) or exit 1' "${path}"`
+  `perl -MSocket -e '$p = shift; $p =~ s/^\\@/\\0/; socket(S, AF_UNIX, SOCK_STREAM, 0) or exit 1; connect(S, pack_sockaddr_un($p)) or connect(S, pack("Sa108", 1, $p)) or exit 1' "${path}"`
 /** A system call of x86-64 (or of arm64) by number; comes through when it does not fail. */
 const call = (x64: number, arm64: number, args: string): string =>
   `perl -e '$n = \`uname -m\` =~ /x86_64/ ? ${x64} : ${arm64}; $r = syscall($n, ${args}); exit($r == -1 ? 1 : 0)'`

@@ -38,7 +38,7 @@ export interface JobOptions {
   /** Added to the environment of the runner. */
   readonly environment?: Readonly<Record<string, string>>
   /** Called as soon as output holds it. */
-  readonly when?: { readonly text: string; readonly then: (run: RunningJob) => void }
+  readonly when?: { readonly text: string; readonly act: (run: RunningJob) => void }
 }
 
 interface RunningJob {
@@ -146,7 +146,7 @@ export async function runJob(t: TestContext, options: JobOptions): Promise<Ended
   const watch = setInterval(() => {
     if (options.when === undefined || !seen.output.includes(options.when.text)) return
     clearInterval(watch)
-    options.when.then(run)
+    options.when.act(run)
   }, 20)
   const status = await new Promise<number | null>((resolve) => runner.on('close', resolve))
   clearInterval(watch)

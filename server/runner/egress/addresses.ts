@@ -36,7 +36,11 @@ const special = [
   'ff00::/8',
 ]
 
-const specialList = networkList(special)
+/** Apart, because BlockList takes an IPv4 address for its IPv6 form too, and all of those are barred. */
+const specialLists = {
+  ipv4: networkList(special.filter((network) => !network.includes(':'))),
+  ipv6: networkList(special.filter((network) => network.includes(':'))),
+}
 
 /** "10.1.0.0/16", "10.1.2.3", "fd00::/8". Throws for anything else. */
 export function networkList(networks: readonly string[]): BlockList {
@@ -56,6 +60,5 @@ export function isReachable(address: string, privateNetworks: BlockList): boolea
   const version = isIP(address)
   if (version === 0) return false
   const family = version === 6 ? 'ipv6' : 'ipv4'
-  // BlockList compares IPv4 inside IPv6 with the rules of IPv4 too.
-  return !specialList.check(address, family) || privateNetworks.check(address, family)
+  return !specialLists[family].check(address, family) || privateNetworks.check(address, family)
 }

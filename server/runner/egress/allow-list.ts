@@ -41,11 +41,12 @@ export function parseDestination(authority: string, defaultPort: number): Destin
   return host === '' || port === 0 ? undefined : { host, port }
 }
 
-/** "deb.example.org", "*.example.org", "mirror.example.org:8080"; the usual ports without one. */
+/** "deb.example.org", "*.example.org", "mirror.example.org:8080", "[2001:db8::1]:8080"; the usual ports without one. */
 function isListed({ host, port }: Destination, list: readonly string[]): boolean {
   return list.some((entry) => {
-    const match = /^(.*?)(?::(\d+))?$/.exec(entry.toLowerCase())
-    const [, pattern = '', onlyPort] = match ?? []
+    const match = /^(\[[^\]]+\]|[^:]+)(?::(\d+))?$/.exec(entry.toLowerCase())
+    const pattern = match?.[1]?.replace(/^\[|\]$/g, '') ?? ''
+    const onlyPort = match?.[2]
     const isPort = onlyPort === undefined ? usualPorts.includes(port) : Number(onlyPort) === port
     if (!isPort) return false
     if (pattern === '*') return isIP(host) === 0
