@@ -24,7 +24,7 @@ const refused: readonly Refused[] = [
   { name: 'nothing', text: '', line: 0, says: /empty/ },
   { name: 'white space', text: '\n \t\n', line: 0, says: /empty/ },
   { name: 'comments', text: '# a\n# b\n', line: 0, says: /empty/ },
-  { name: 'an empty section', text: '%help\n', line: 0, says: /empty/ },
+  { name: 'an empty section', text: '%help\n', line: 1, says: /nothing above/ },
   { name: 'a zero byte', text: `${head}%post\n a\0b\n`, line: 4, says: /zero byte/ },
   { name: 'a program', text: Buffer.from([0x7f, 0x45, 0x4c, 0x46, 0xff]), line: 0, says: /UTF-8/ },
   { name: 'more than 1 MiB', text: head + '#'.repeat(1024 * 1024), line: 0, says: /1 MiB/ },
