@@ -386,6 +386,16 @@ test('arguments: what was given comes before what the stage says, and each stage
   assert.deepEqual(stages[1]?.sections[0]?.body, ['b #!b # {{G}}', ''])
 })
 
+test('a value that looks like a header begins no stage', () => {
+  const text = `${head}%arguments\nX=Bootstrap: scratch\n%post\n{{X}}\n%files\n a\n`
+  const { stages, faults } = parseDefinition(text)
+  assert.deepEqual(faults, [])
+  assert.deepEqual(
+    stages.map(({ sections }) => sections.map(({ name }) => name)),
+    [['arguments', 'post', 'files']],
+  )
+})
+
 test('%files: words, quotation marks, sections of one origin, apps', () => {
   const files = filesOf(
     parseDefinition(
