@@ -4,6 +4,8 @@ import { accountCommand } from './commands/account.ts'
 import { auditCommand } from './commands/audit.ts'
 import { directoryCommand } from './commands/directory.ts'
 import { groupCommand } from './commands/group.ts'
+import { keyCommand } from './commands/key.ts'
+import { keyringCommand } from './commands/keyring.ts'
 import { policyCommand } from './commands/policy.ts'
 import { remoteCommand } from './commands/remote.ts'
 import { statusCommand } from './commands/status.ts'
@@ -16,6 +18,8 @@ const commands: Readonly<Record<string, Command>> = {
   audit: auditCommand,
   directory: directoryCommand,
   group: groupCommand,
+  key: keyCommand,
+  keyring: keyringCommand,
   policy: policyCommand,
   remote: remoteCommand,
   status: statusCommand,
@@ -33,6 +37,8 @@ const help = `berthctl: administers the Berth of this host
   berthctl audit [--help]               who did what, and who was refused
   berthctl directory test NAME          asks LDAP or the portal about a person, step by step
   berthctl group list [--json]          the groups of the directory and their members
+  berthctl key list|show|retire         the signing keys of the keystore; tombstone takes one out
+  berthctl keyring export DIR           the keys as hosts read them, and who may sign what runs there
   berthctl policy list|set|check        which images the spaces take
   berthctl remote [NAME] [--url URL]    writes this endpoint into your remote.yaml
   berthctl status [--json]              whether Berth is well, and what needs you

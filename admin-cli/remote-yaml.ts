@@ -3,8 +3,7 @@
  * one of `Remotes`, each with `URI` and `Token`. `remote add` strips the scheme and cannot keep a
  * port; an entry with a full URI, and `Insecure: true` for plain http, works (protocol.md 1.2).
  */
-import { randomBytes } from 'node:crypto'
-import { mkdir, open, readFile, realpath, rename, rm } from 'node:fs/promises'
+import { mkdir, readFile, realpath } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
 import { isMap, parseDocument } from 'yaml'
@@ -12,6 +11,7 @@ import type { Document, YAMLMap } from 'yaml'
 
 import { CommandError } from './exit.ts'
 import { printable } from './printable.ts'
+import { replaceFile } from './replace-file.ts'
 
 export interface WrittenRemote {
   /** What was active before; undefined when nothing else was. */
@@ -37,7 +37,7 @@ export async function writeRemote(file: string, name: string, url: URL): Promise
   // Clients before SingularityCE 3.9 and Apptainer 1.1 refuse a file that has this key.
   if (url.protocol === 'http:') entry.set('Insecure', true)
   else entry.delete('Insecure')
-  await replaceFile(file, document.toString({ lineWidth: 0 }))
+  await replaceOwnFile(file, document.toString({ lineWidth: 0 }))
   return {
     formerlyActive: typeof before === 'string' && before !== name ? before : undefined,
     hasToken: entry.has('Token'),
@@ -104,25 +104,12 @@ function refuseAdministrated(file: string, name: string, remotes: YAMLMap): void
 }
 
 /** The file holds tokens: its directory and itself are for its owner alone. */
-async function replaceFile(file: string, text: string): Promise<void> {
+async function replaceOwnFile(file: string, text: string): Promise<void> {
   await mkdir(dirname(file), { recursive: true, mode: 0o700 })
   // Where it is a link to somebody's collection of settings, it stays one.
   const target = await realpath(file).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'ENOENT') return file
     throw error
   })
-  const fresh = `${target}.${randomBytes(6).toString('hex')}`
-  try {
-    const handle = await open(fresh, 'wx', 0o600)
-    try {
-      await handle.writeFile(text)
-      await handle.sync()
-    } finally {
-      await handle.close()
-    }
-    await rename(fresh, target)
-  } catch (error) {
-    await rm(fresh, { force: true })
-    throw error
-  }
+  await replaceFile(target, text, 0o600)
 }

@@ -9,6 +9,8 @@ import { listActive } from './builds/build-rows.ts'
 import { Builds } from './builds/builds.ts'
 import { BuildContexts } from './builds/contexts.ts'
 import { BuildEnding } from './builds/ending.ts'
+import type { Executor } from './builds/executor.ts'
+import { BatchExecutor, pbs, slurm } from './builds/executors/batch.ts'
 import { LocalExecutor } from './builds/executors/local.ts'
 import { expireBuilds } from './builds/expiry.ts'
 import type { ExpiryResult } from './builds/expiry.ts'
@@ -125,7 +127,9 @@ export function assembleBuilder(needs: BuilderNeeds): BuilderParts {
     },
     agents: async () => agentsOf(settings.builders, await listActive(database), openedAt),
     expire: async () => {
-      for (const executor of executors.values()) await executor.removeLogs(settings.keepOutputDays)
+      for (const executor of executors.values()) {
+        await executor.removeLogs?.(settings.keepOutputDays)
+      }
       return await expireBuilds({
         database,
         registry,
@@ -139,14 +143,18 @@ export function assembleBuilder(needs: BuilderNeeds): BuilderParts {
   }
 }
 
-function executorOf(host: BuilderHost, logs: string): LocalExecutor {
+function executorOf(host: BuilderHost, logs: string): Executor {
   const program = host.runner ?? [
     process.execPath,
     '--enable-source-maps',
     join(packageRoot, 'dist/server/runner/main.js'),
   ]
   const settings = host.runnerConfig === undefined ? [] : ['--config', host.runnerConfig]
-  return new LocalExecutor([...program, ...settings], logs)
+  const command = [...program, ...settings]
+  if (host.executor === 'local') return new LocalExecutor(command, logs)
+  const { options, batchCommands: commandDirectory } = host
+  const dialect = host.executor === 'slurm' ? slurm : pbs
+  return new BatchExecutor(dialect, { command, options, commandDirectory })
 }
 
 /** On this host the listener itself: no proxy and no name are needed. */

@@ -32,6 +32,11 @@ export function sql(parts: TemplateStringsArray, ...values: readonly unknown[]):
   return { ...statement, values }
 }
 
+/** For a pattern, which alone tells whether an index helps: planned at each run, by its values. */
+export function plannedAnew({ text, values }: Statement): Statement {
+  return { text, values }
+}
+
 export interface Db {
   /** All rows of one statement. */
   query<Row extends object>(statement: Statement): Promise<Row[]>

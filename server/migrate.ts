@@ -19,8 +19,12 @@ interface Migration {
   readonly checksum: string
 }
 
-export async function migrate(database: Database): Promise<readonly string[]> {
-  const migrations = await readMigrations(join(packageRoot, 'server/migrations'))
+/** Returns the names of those that it applied; `directory` is for tests of the way up. */
+export async function migrate(
+  database: Database,
+  directory = join(packageRoot, 'server/migrations'),
+): Promise<readonly string[]> {
+  const migrations = await readMigrations(directory)
   return await database.transaction(async (tx) => {
     // One lock for all starts; it ends with the transaction. The number is arbitrary but fixed.
     await tx.query(sql`select pg_advisory_xact_lock(5080)`)

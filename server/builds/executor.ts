@@ -25,6 +25,8 @@ export interface Executor {
   state(handle: string): Promise<'pending' | 'running' | 'gone'>
   /** Why a job waits or has gone, as far as that is known. */
   reason?(handle: string): Promise<string>
+  /** Removes what runners have written about themselves and is older than this many days. */
+  removeLogs?(days: number): Promise<void>
   /** Returns when no process and no job is left, or throws. */
   cancel(handle: string): Promise<void>
 }

@@ -52,6 +52,22 @@ export class LibraryReports {
       order by e.name`)
   }
 
+  /**
+   * Of readable images, how many have a signature of each key (or one that claims to be), by the
+   * fingerprint of the key.
+   */
+  async imagesByKey(actor: Actor): Promise<ReadonlyMap<string, number>> {
+    const { principals, isAdmin } = viewerOf(requireAccount(actor))
+    const rows = await this.#database.query<{ fingerprint: string; count: number }>(sql`
+      select w.fingerprint, count(*) as "count"
+      from (select distinct digest, fingerprint from verdict_signers) w
+        join image_details d on d.digest = w.digest
+      where w.fingerprint is not null
+        and readable_by(d.private, d."ownerId", d.readers, ${principals}, ${isAdmin})
+      group by w.fingerprint`)
+    return new Map(rows.map(({ fingerprint, count }) => [fingerprint, count]))
+  }
+
   async collections(actor: Actor): Promise<CollectionReport[]> {
     const { principals, isAdmin } = viewerOf(requireAccount(actor))
     return await this.#database.query<CollectionReport>(sql`

@@ -1,6 +1,6 @@
 /** Search by part of a name: repositories first (trigram index), then what belongs to them. */
 import type { Viewer } from '../accounts/permissions.ts'
-import { sql } from '../database.ts'
+import { plannedAnew, sql } from '../database.ts'
 import type { Db } from '../database.ts'
 import { selectImages } from './images.ts'
 import type { ImageRow } from './images.ts'
@@ -44,21 +44,27 @@ export async function searchPlaces(
   viewer: Viewer,
 ): Promise<SearchResult> {
   const pattern = `%${query.value.toLowerCase().replace(/[\\%_]/g, '\\$&')}%`
-  const entities = await db.query<SearchResult['entities'][number]>(sql`
-    select name, description from entities where name like ${pattern} order by name limit ${limit}`)
-  const collections = await db.query<SearchResult['collections'][number]>(sql`
+  const entities = await db.query<SearchResult['entities'][number]>(
+    plannedAnew(sql`
+    select name, description from entities where name like ${pattern} order by name limit ${limit}`),
+  )
+  const collections = await db.query<SearchResult['collections'][number]>(
+    plannedAnew(sql`
     select c."entity", c.name, c.description, c.private
     from collection_details c
     where c.name like ${pattern}
       and readable_by(c.private, c."ownerId", c.readers, ${viewer.principals}, ${viewer.isAdmin})
-    order by c."entity", c.name limit ${limit}`)
-  const paths = await db.query<{ path: RepositoryPath }>(sql`
+    order by c."entity", c.name limit ${limit}`),
+  )
+  const paths = await db.query<{ path: RepositoryPath }>(
+    plannedAnew(sql`
     select r.path
     from repositories r join collection_details c on c.id = r.collection_id
     where r.path like ${pattern}
       and readable_by(c.private, c."ownerId", c.readers, ${viewer.principals}, ${viewer.isAdmin})
       and exists (select 1 from images i where i.repository_id = r.id and i.manifest_digest is not null)
-    order by r.path limit ${limit}`)
+    order by r.path limit ${limit}`),
+  )
   const found = await Promise.all(paths.map(async ({ path }) => await describe(db, path)))
   const repositories = found.filter((one) => one !== undefined)
   return {

@@ -3,6 +3,7 @@
  * each key and its uid lines. Pure.
  */
 import type { KeyRow, UserIdRow } from './key-rows.ts'
+import { stateOf } from './key-state.ts'
 
 export function machineIndex(keys: readonly KeyRow[]): string {
   const lines = keys.flatMap((key) => [pubLine(key), ...key.userIds.map(uidLine)])
@@ -30,10 +31,10 @@ function uidLine(userId: UserIdRow): string {
 
 /** One letter, the most serious: clients compare the whole field. A retired key shows as disabled. */
 export function flagOf(key: KeyRow): '' | 'r' | 'd' | 'e' {
-  if (key.revoked) return 'r'
-  if (key.retiredAt !== null) return 'd'
-  return key.expiresAt !== null && key.expiresAt <= new Date() ? 'e' : ''
+  return flags[stateOf(key)]
 }
+
+const flags = { live: '', expired: 'e', retired: 'd', revoked: 'r', tombstoned: 'r' } as const
 
 /** Clients decode as a query or as percent escapes: what differs between those is escaped. */
 export function escapeUserId(text: string): string {
@@ -51,12 +52,11 @@ function seconds(time: Date | null): string {
   return time === null ? '' : String(Math.floor(time.getTime() / 1000))
 }
 
-const states = { r: 'revoked', d: 'retired', e: 'expired', '': 'valid' } as const
-
 function describe(key: KeyRow): string {
+  const state = stateOf(key)
   const until = key.expiresAt === null ? 'never' : key.expiresAt.toISOString().slice(0, 10)
   return [
-    `${key.fingerprint}  ${states[flagOf(key)]}`,
+    `${key.fingerprint}  ${state === 'live' ? 'valid' : state}`,
     ...key.userIds.map(({ text, revoked }) => `  ${text}${revoked ? '  (revoked)' : ''}`),
     `  of ${key.ownerName}, made ${key.createdAt.toISOString().slice(0, 10)}, ends ${until}`,
     '',

@@ -1,5 +1,5 @@
 /** Certificates: rows and SQL. */
-import { sql } from '../database.ts'
+import { plannedAnew, sql } from '../database.ts'
 import type { Db } from '../database.ts'
 import type { Certificate } from './certificate.ts'
 
@@ -13,6 +13,7 @@ export interface KeyRow {
   readonly revoked: boolean
   readonly bytes: Buffer
   readonly ownerId: string | null
+  /** The account's name now; its last one when it is gone. */
   readonly ownerName: string
   readonly pushedAt: Date
   readonly updatedAt: Date
@@ -77,12 +78,14 @@ export async function keysByShortId(db: Db, shortId: string): Promise<KeyRow[]> 
 /** Whose user IDs have these words in them, in whatever case. */
 export async function keysByWords(db: Db, words: string, page: KeyPage): Promise<KeyRow[]> {
   const pattern = `%${words.toLowerCase().replace(/[\\%_]/g, '\\$&')}%`
-  const rows = await db.query<{ fingerprint: string }>(sql`
+  const rows = await db.query<{ fingerprint: string }>(
+    plannedAnew(sql`
     select distinct u.certificate as "fingerprint"
     from certificate_user_ids u join certificates c on c.fingerprint = u.certificate
     where lower(u.user_id) like ${pattern} and c.tombstoned_at is null
       and u.certificate > ${page.after}
-    order by 1 limit ${page.limit}`)
+    order by 1 limit ${page.limit}`),
+  )
   return await rowsOf(db, rows)
 }
 
@@ -90,11 +93,13 @@ export async function keysByWords(db: Db, words: string, page: KeyPage): Promise
 export async function keysByIdentity(db: Db, identity: string, page: KeyPage): Promise<KeyRow[]> {
   const wanted = identity.toLowerCase()
   const rows = await db.query<{ fingerprint: string }>(sql`
-    select distinct u.certificate as "fingerprint"
-    from certificate_user_ids u join certificates c on c.fingerprint = u.certificate
-    where (u.email = ${wanted} or lower(u.user_id) = ${wanted}) and not u.revoked
-      and c.tombstoned_at is null
-      and u.certificate > ${page.after}
+    select u.certificate as "fingerprint" from (
+        select certificate from certificate_user_ids where email = ${wanted} and not revoked
+        union
+        select certificate from certificate_user_ids
+        where lower(user_id) = ${wanted} and not revoked) u
+      join certificates c on c.fingerprint = u.certificate
+    where c.tombstoned_at is null and u.certificate > ${page.after}
     order by 1 limit ${page.limit}`)
   return await rowsOf(db, rows)
 }
@@ -105,6 +110,15 @@ export async function keysOfOwner(db: Db, ownerId: string | null): Promise<KeyRo
     select fingerprint from certificates
     where tombstoned_at is null and (${ownerId}::text is null or owner_id = ${ownerId})
     order by fingerprint`)
+  return await rowsOf(db, rows)
+}
+
+/** Tombstones too; of one owner, by the name that the account has now, or had when it went. */
+export async function keysOfSite(db: Db, owner: string | undefined): Promise<KeyRow[]> {
+  const rows = await db.query<{ fingerprint: string }>(sql`
+    select c.fingerprint from certificates c left join accounts a on a.id = c.owner_id
+    where ${owner ?? null}::text is null or coalesce(a.name, c.owner_name) = ${owner ?? null}
+    order by c.fingerprint`)
   return await rowsOf(db, rows)
 }
 
@@ -186,11 +200,12 @@ async function rowsOf(
 
 async function withUserIds(db: Db, fingerprints: readonly string[]): Promise<KeyRow[]> {
   const rows = await db.query<Omit<KeyRow, 'userIds'>>(sql`
-    select fingerprint, version, algorithm, bits, created_at as "createdAt",
-      expires_at as "expiresAt", revoked, bytes, owner_id as "ownerId", owner_name as "ownerName",
-      pushed_at as "pushedAt", updated_at as "updatedAt", retired_at as "retiredAt",
-      tombstoned_at as "tombstonedAt"
-    from certificates where fingerprint = any(${fingerprints}) order by fingerprint`)
+    select c.fingerprint, c.version, c.algorithm, c.bits, c.created_at as "createdAt",
+      c.expires_at as "expiresAt", c.revoked, c.bytes, c.owner_id as "ownerId",
+      coalesce(a.name, c.owner_name) as "ownerName", c.pushed_at as "pushedAt",
+      c.updated_at as "updatedAt", c.retired_at as "retiredAt", c.tombstoned_at as "tombstonedAt"
+    from certificates c left join accounts a on a.id = c.owner_id
+    where c.fingerprint = any(${fingerprints}) order by c.fingerprint`)
   const userIds = await db.query<UserIdRow & { readonly certificate: string }>(sql`
     select certificate, user_id as "text", email, created_at as "createdAt",
       expires_at as "expiresAt", revoked

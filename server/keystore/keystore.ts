@@ -20,12 +20,14 @@ import {
   keysByShortId,
   keysByWords,
   keysOfOwner,
+  keysOfSite,
   lockKey,
   setRetired,
   setTombstone,
   updateKey,
 } from './key-rows.ts'
 import type { KeyPage, KeyRow } from './key-rows.ts'
+import { stateOf } from './key-state.ts'
 import { namesIn } from './ownership.ts'
 import { PushPace } from './push-pace.ts'
 import { fromHex, parseSearch } from './search-term.ts'
@@ -117,9 +119,10 @@ export class Keystore {
     if (term.kind !== 'words') return after(await this.#byHex(term), options)
     const { words, hex } = term
     requireEnough(words)
-    const found = options.exact
-      ? await this.#exactly(words, options)
-      : await keysByWords(this.#database, words, options)
+    const found =
+      options.exact || (await this.#isAddress(words))
+        ? await this.#exactly(words, options)
+        : await keysByWords(this.#database, words, options)
     if (found.length > 0 || hex === undefined) return found
     return after(await this.#byHex(fromHex(hex)), options)
   }
@@ -132,7 +135,7 @@ export class Keystore {
     const term = parseSearch(text)
     if (term.kind !== 'words') return onlyOne(await this.#byHex(term))
     requireEnough(term.words)
-    const named = (await this.#exactly(term.words, { after: '', limit: 100 })).filter(isOffered)
+    const named = (await this.#exactly(term.words, { after: '', limit: 100 })).filter(isLive)
     const own = await this.#ownersOf(term.words, named)
     const [newest] = (own.length > 0 ? own : named).toSorted(
       (one, other) => Number(other.createdAt) - Number(one.createdAt),
@@ -144,7 +147,7 @@ export class Keystore {
   /** The keys of an identity (a mail address, or a whole user ID) that are offered for new work. */
   async ofIdentity(identity: string): Promise<KeyRow[]> {
     const found = await keysByIdentity(this.#database, identity, { after: '', limit: 100 })
-    return found.filter(isOffered)
+    return found.filter(isLive)
   }
 
   /** Of these those alone that the site vouches for: their owner has this name or address here. */
@@ -158,6 +161,20 @@ export class Keystore {
 
   async listOf(ownerId: string | null): Promise<KeyRow[]> {
     return await keysOfOwner(this.#database, ownerId)
+  }
+
+  /** For administrators: all keys there are or were, or those of one owner. */
+  async listAll(actor: Actor, owner?: string): Promise<KeyRow[]> {
+    requireAdministrator(actor)
+    return await keysOfSite(this.#database, owner)
+  }
+
+  /** For administrators: a key by the fingerprint of its primary key, tombstones too. */
+  async find(actor: Actor, fingerprint: string): Promise<KeyRow> {
+    requireAdministrator(actor)
+    const key = await findKey(this.#database, fingerprint)
+    if (key === undefined) throw noSuchKey()
+    return key
   }
 
   /** Marks a key as one for old signatures only, or takes that back. */
@@ -198,6 +215,12 @@ export class Keystore {
     return short.length === 1 ? short : []
   }
 
+  /** An address that somebody has stands for itself, not for those that end in the same way. */
+  async #isAddress(words: string): Promise<boolean> {
+    if (!/^\S+@\S+$/.test(words)) return false
+    return (await keysByIdentity(this.#database, words, { after: '', limit: 1 })).length > 0
+  }
+
   async #exactly(identity: string, page: KeyPage): Promise<KeyRow[]> {
     const found = await keysByIdentity(this.#database, identity, page)
     // gpg sends the plus of an address as it is, which a query turns into a blank.
@@ -213,9 +236,8 @@ export class Keystore {
 }
 
 /** Whether it may be offered for new work. */
-function isOffered(key: KeyRow): boolean {
-  const isExpired = key.expiresAt !== null && key.expiresAt <= new Date()
-  return !key.revoked && key.retiredAt === null && !isExpired
+function isLive(key: KeyRow): boolean {
+  return stateOf(key) === 'live'
 }
 
 /** False where somebody else has added it at the same moment. */

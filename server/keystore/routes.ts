@@ -9,7 +9,8 @@ import { newRouter } from '../http/router.ts'
 import { humanIndex, machineIndex } from './index-lines.ts'
 import type { Keystore } from './keystore.ts'
 
-const addForm = z.looseObject({ keytext: z.string().min(1) })
+const error = 'send one armored public key block in this form field (gpg --export --armor)'
+const addForm = z.looseObject({ keytext: z.string({ error }).min(1, { error }) })
 /** A certificate has at most 128 KiB; gpg writes nearly every byte of it as three. */
 const formLimit = '512kb'
 const maxPage = 256

@@ -56,6 +56,24 @@ create table blob_claims (
 -- several architectures, or whatever a client pushed that is not one SIF.
 update tags set arch = 'unknown' where arch = '';
 
+-- The indexes of the tags that are there already, byte for byte as content/tags.ts composes them.
+create temporary table faces on commit drop as
+select t.repository_id, t.name, convert_to(
+    '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":['
+    || string_agg(
+      format('{"mediaType":"%s","digest":"%s","size":%s,"platform":{"architecture":"%s","os":"linux"}}',
+        m.media_type, m.digest, octet_length(m.bytes), t.arch),
+      ',' order by t.arch collate "C")
+    || ']}', 'UTF8') as bytes
+from tags t join manifests m on m.repository_id = t.repository_id and m.digest = t.manifest_digest
+group by t.repository_id, t.name having count(*) > 1;
+insert into manifests (repository_id, digest, media_type, bytes, composed)
+select distinct repository_id, 'sha256:' || encode(sha256(bytes), 'hex'),
+  'application/vnd.oci.image.index.v1+json', bytes, true
+from faces;
+insert into tags (repository_id, name, arch, manifest_digest)
+select repository_id, name, '', 'sha256:' || encode(sha256(bytes), 'hex') from faces;
+
 -- Uploads of blobs announce neither digest nor size.
 alter table uploads alter column expected_digest drop not null,
   alter column expected_bytes drop not null,

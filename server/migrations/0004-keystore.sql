@@ -48,4 +48,5 @@ create table certificate_user_ids (
 );
 create index certificate_user_ids_by_part on certificate_user_ids
   using gin (lower(user_id) gin_trgm_ops);
+create index certificate_user_ids_by_text on certificate_user_ids (lower(user_id));
 create index certificate_user_ids_by_email on certificate_user_ids (email);

@@ -5,7 +5,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { after } from 'node:test'
 
+import { publishKey } from '../support/published-key.ts'
 import { startServer } from '../support/server.ts'
+import { makeKey } from '../support/signed-sif.ts'
 import { openTerminal, withoutTerminal } from '../support/terminal.ts'
 import { pathOf } from './command.ts'
 
@@ -74,6 +76,29 @@ test('a new password is asked for twice, and both must agree', { skip }, async (
     ['New password of carol: ', 'carol-password\rcarol-password\r'],
   ])
   assert.equal(pasted.code, 0, pasted.text)
+})
+
+test('a key is taken out after the question was answered with yes', { skip }, async () => {
+  const file = join(directory, 'berth.toml')
+  const url = server.appliance.config.database?.url
+  writeFileSync(file, `data_dir = "${server.dataDir}"\n[database]\nurl = "${url}"\n`)
+  const key = await makeKey('dave')
+  await publishKey(await server.user('dave'), key.publicKey)
+  const words = `key tombstone ${key.fingerprint} --reason test`
+  const command = `BERTH_CONFIG=${file} ${pathOf('berthctl')} ${words}`
+
+  for (const answer of ['', 'n', 'nay']) {
+    const kept = await onTerminal(command, [['Take it out? [y/N] ', `${answer}\r`]])
+    assert.equal(kept.code, 1)
+    assert.match(kept.text, /no image signed with it will show an unknown key\.\r\nTake it out\?/)
+    assert.match(kept.text, /berthctl: Nothing was changed\.\r\n$/)
+  }
+  const left = await onTerminal(command, [['Take it out? [y/N] ', interrupt]])
+  assert.equal(left.code, 1)
+  assert.match(left.text, /Nothing was changed/)
+  const taken = await onTerminal(command, [['Take it out? [y/N] ', 'y\r']])
+  assert.equal(taken.code, 0)
+  assert.match(taken.text, /of dave was taken out/)
 })
 
 /** Types each answer when its question stands on the screen. Returns all that was shown. */

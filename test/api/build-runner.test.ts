@@ -55,7 +55,7 @@ async function given(
 
 test('the job: what to build, within which limits, with a credential for pulling', async () => {
   const user = await server.user('jobs')
-  const definition = definitionOf('print {{ VERSION }}')
+  const definition = `${definitionOf('nothing')}echo {{ VERSION }}\n`
   const options = { workingDir: '/home/jobs/x', buildArgs: { VERSION: '1.2' } }
   const { id, runner, file } = await given(user, options, definition)
   assert.equal(statSync(file).mode & 0o777, 0o600)

@@ -173,6 +173,18 @@ for (const [query, status] of wrong) {
   })
 }
 
+test('a mail address is found whole, and a part of one where nobody has it', async () => {
+  const carl = await server.user('carl')
+  await server.db.query(sql`update accounts set email = 'ci@example.org' where name = 'carl'`)
+  const key = await makeKey({ userIDs: [{ name: 'Carl', email: 'ci@example.org' }] })
+  await added(carl, key)
+  assert.deepEqual(await found(anonymous, 'ci@example.org'), [fingerprintOf(key)])
+  assert.deepEqual(
+    (await found(anonymous, 'i@example.org')).sort(),
+    [fingerprint, fingerprintOf(key)].sort(),
+  )
+})
+
 test('the machine-readable index is what Singularity reads', async () => {
   const options = { op: 'index', options: 'mr', fingerprint: 'on', 'x-pagesize': '256' }
   const reply = await lookup(anonymous, 'alice+ci@example.org', options)

@@ -87,19 +87,21 @@ test('without a token, with one that is over, and with one for pulling nothing i
   assert.equal(await storedCount(), before)
 })
 
-const malformed: readonly (readonly [string, string, string])[] = [
-  ['no form', '', 'application/x-www-form-urlencoded'],
-  ['an empty keytext', 'keytext=', 'application/x-www-form-urlencoded'],
-  ['two of them', 'keytext=a&keytext=b', 'application/x-www-form-urlencoded'],
-  ['no key', 'keytext=hello', 'application/x-www-form-urlencoded'],
-  ['a form that does not say so', 'keytext=a', 'text/plain'],
-  ['JSON', '{"keytext":"a"}', 'application/json'],
+const form = 'application/x-www-form-urlencoded'
+const howTo = /^"keytext": send one armored public key block in this form field/
+const malformed: readonly (readonly [string, string, string, RegExp])[] = [
+  ['no form', '', form, howTo],
+  ['an empty keytext', 'keytext=', form, howTo],
+  ['two of them', 'keytext=a&keytext=b', form, howTo],
+  ['no key', 'keytext=hello', form, /not an OpenPGP public key/],
+  ['a form that does not say so', 'keytext=a', 'text/plain', howTo],
+  ['JSON', '{"keytext":"a"}', 'application/json', howTo],
 ]
-for (const [name, body, type] of malformed) {
+for (const [name, body, type, why] of malformed) {
   test(`${name} is refused`, async () => {
     const alice = await person()
     const headers = { 'content-type': type }
-    assertProblem(await alice.send('POST', '/pks/add', { headers, body }), 400)
+    assertProblem(await alice.send('POST', '/pks/add', { headers, body }), 400, why)
   })
 }
 

@@ -3,8 +3,8 @@
  * the sweep runs without a pause and without a grace time. What a pusher was told to be there is
  * there when his manifest comes, nothing fails on our side, and what is left at the end is whole.
  * BERTH_RACE_OPERATIONS sets how many operations each of the ten clients does (20 by default),
- * BERTH_RACE_SECONDS when they stop at the latest, and BERTH_RACE_SWEEP_SECONDS how long the sweep
- * rests between two runs (not at all by default).
+ * BERTH_RACE_SECONDS (with a larger BERTH_TEST_SECONDS) when they stop at the latest, and
+ * BERTH_RACE_SWEEP_SECONDS how long the sweep rests between two runs (not at all by default).
  */
 import assert from 'node:assert/strict'
 import { readdirSync, readFileSync } from 'node:fs'
@@ -175,7 +175,7 @@ const operations: readonly Operation[] = [
 
 test(
   `${clients} clients do ${perClient} operations each while the sweep runs`,
-  { timeout: 900_000 },
+  { timeout: (seconds + 300) * 1000 },
   async (t) => {
     const users = await Promise.all(['anna', 'bert'].map(async (name) => await server.user(name)))
     const over = new AbortController()

@@ -10,6 +10,8 @@ import type { Contender, Target } from './contender.ts'
 import { OciClient } from './oci-client.ts'
 import type { Payload } from './payload.ts'
 import { putPayload } from './put-payload.ts'
+import { seedKeys } from './seed-keys.ts'
+import type { SeededKey } from './seed-keys.ts'
 import { sendSlice } from './send-slice.ts'
 import { freePort, startServer } from './server-process.ts'
 
@@ -37,6 +39,7 @@ export async function startBerth(directory: string): Promise<Contender> {
     const token = await obtainToken(origin, await passwordIn(logFile))
     const library = new Library(origin, token, dataDirectory)
     await library.makeContainer()
+    let seeded: Promise<SeededKey> | undefined
     const oci = new OciClient(origin, container, await registryHeaders(origin, token))
     return {
       ...server,
@@ -55,6 +58,15 @@ export async function startBerth(directory: string): Promise<Contender> {
       },
       downloadTarget: async (payload) => await library.downloadTarget(payload),
       metadataTarget: async (payload) => await library.metadataTarget(payload),
+      keySearches: async () => {
+        seeded ??= seedKeys(dataDirectory)
+        const { familyName, email, fingerprint } = await seeded
+        return {
+          words: search(origin, familyName),
+          mail: search(origin, email),
+          fingerprint: search(origin, `0x${fingerprint}`),
+        }
+      },
       oci: {
         client: oci,
         remove: async (payload) => {
@@ -166,6 +178,12 @@ async function obtainToken(origin: string, password: string): Promise<string> {
     accept: [200, 201],
   })
   return (dataOf(answer) as { token: string }).token
+}
+
+/** As `singularity key search` asks. */
+function search(origin: string, text: string): Target {
+  const query = new URLSearchParams({ op: 'index', options: 'mr', search: text, fingerprint: 'on' })
+  return { url: `${origin}/pks/lookup?${query.toString()}`, headers: {} }
 }
 
 /** It is printed once, when the account is made on the very first start. */

@@ -20,9 +20,17 @@ export interface Contender {
   downloadTarget(payload: Payload): Promise<Target>
   /** The record of a stored payload that a pull reads first; undefined: it has no such thing. */
   readonly metadataTarget: ((payload: Payload) => Promise<Target>) | undefined
+  /** Searches among 100,000 keys, which are put there when it is first asked for. */
+  readonly keySearches?: () => Promise<KeySearches>
   /** Undefined: it does not speak the registry's protocol. */
   readonly oci?: OciDoor
   stop(): Promise<void>
+}
+
+export interface KeySearches {
+  readonly words: Target
+  readonly mail: Target
+  readonly fingerprint: Target
 }
 
 export interface OciDoor {

@@ -12,6 +12,7 @@ import { MissingContender } from './contender.ts'
 import type { Contender, ContenderName } from './contender.ts'
 import { startDockerRegistry } from './docker-registry.ts'
 import { downloadCases } from './download-cases.ts'
+import { keyCases } from './key-cases.ts'
 import { memoryCaseBytes, memoryCases } from './memory-cases.ts'
 import { metadataCases } from './metadata-cases.ts'
 import { startNginx } from './nginx.ts'
@@ -155,6 +156,7 @@ function pickCases(bench: Bench, { only }: Options): Case[] {
     ...downloadCases(bench),
     ...metadataCases(bench),
     ...ociCases(bench),
+    ...keyCases(),
     ...memoryCases(bench),
   ]
   const picked = all.filter(
