@@ -17,7 +17,19 @@ export function expandPattern(name: string): readonly string[] {
         .map((entry) => joined(path, entry)),
     )
   }
-  return found.filter((path) => statSync(join('/', path), { throwIfNoEntry: false }) !== undefined)
+  return found.filter(exists)
+}
+
+/** What may not be looked at is no missing file: the error of the system says so. */
+function exists(path: string): boolean {
+  try {
+    statSync(join('/', path))
+    return true
+  } catch (error) {
+    const { code = '' } = error as NodeJS.ErrnoException
+    if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(code)) return false
+    throw error
+  }
 }
 
 function joined(path: string, part: string): string {

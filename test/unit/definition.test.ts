@@ -24,7 +24,7 @@ const refused: readonly Refused[] = [
   { name: 'nothing', text: '', line: 0, says: /empty/ },
   { name: 'white space', text: '\n \t\n', line: 0, says: /empty/ },
   { name: 'comments', text: '# a\n# b\n', line: 0, says: /empty/ },
-  { name: 'an empty section', text: '%help\n', line: 0, says: /empty/ },
+  { name: 'an empty section', text: '%help\n', line: 1, says: /nothing above/ },
   { name: 'a zero byte', text: `${head}%post\n a\0b\n`, line: 4, says: /zero byte/ },
   { name: 'a program', text: Buffer.from([0x7f, 0x45, 0x4c, 0x46, 0xff]), line: 0, says: /UTF-8/ },
   { name: 'more than 1 MiB', text: head + '#'.repeat(1024 * 1024), line: 0, says: /1 MiB/ },
@@ -384,6 +384,16 @@ test('arguments: what was given comes before what the stage says, and each stage
   assert.deepEqual(faults, [])
   assert.equal(stages[0]?.headers.get('from')?.value, 'b:1')
   assert.deepEqual(stages[1]?.sections[0]?.body, ['b #!b # {{G}}', ''])
+})
+
+test('a value that looks like a header begins no stage', () => {
+  const text = `${head}%arguments\nX=Bootstrap: scratch\n%post\n{{X}}\n%files\n a\n`
+  const { stages, faults } = parseDefinition(text)
+  assert.deepEqual(faults, [])
+  assert.deepEqual(
+    stages.map(({ sections }) => sections.map(({ name }) => name)),
+    [['arguments', 'post', 'files']],
+  )
 })
 
 test('%files: words, quotation marks, sections of one origin, apps', () => {

@@ -16,7 +16,6 @@ const maxDefinitionBytes = 1024 * 1024
 const maxLines = 50_000
 /** The programs have no limit; each stage is an image that is unpacked. */
 const maxStages = 50
-const tooManyStages = `The definition has more than ${maxStages} stages.`
 
 /**
  * Never throws: what is wrong is in `faults`. Bytes must be UTF-8. `buildArguments` are those of the
@@ -33,7 +32,9 @@ export function parseDefinition(
   faults.addAll(argumentFaults(buildArguments))
   if (file.lines.length > maxLines) faults.add(0, `The definition has more than ${maxLines} lines.`)
   const pieces = splitStages(file)
-  if (pieces.length > maxStages + 1) faults.add(0, tooManyStages)
+  if (pieces.length > maxStages + 1) {
+    faults.add(0, `The definition has more than ${maxStages} stages.`)
+  }
   if (!faults.isEmpty) return { stages: [], faults: faults.list() }
   const used = new Set<string>()
   // Values can name each other and themselves be used again and again.
@@ -48,12 +49,10 @@ export function parseDefinition(
     const defaults = defaultArguments(before)
     const filled = replaceArguments(piece, buildArguments, defaults, left, used, faults)
     for (const { length } of filled.lines) left -= length + 1
-    for (const part of splitStages(filled)) {
-      const stage = readStage(part, faults)
-      if (stage !== undefined) stages.push(stage)
-    }
+    // A value that looks like a header begins no stage.
+    const stage = readStage(filled, faults)
+    if (stage !== undefined) stages.push(stage)
   }
-  if (stages.length > maxStages) faults.add(0, tooManyStages)
   if (stages.length === 0 && faults.isEmpty) {
     faults.add(0, 'The definition is empty: it begins with "Bootstrap:".')
   }

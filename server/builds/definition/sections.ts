@@ -35,6 +35,9 @@ const ofApps = [
 ]
 const known = new Set([...scripts, ...ofApps])
 
+const nothingAbove =
+  'There is nothing above and in this section: a definition begins with "Bootstrap:".'
+
 /** Lines of the file that belong together, and the number of the first. */
 export interface Piece {
   readonly line: number
@@ -68,8 +71,10 @@ export function readStage(piece: Piece, faults: Problems): Stage | undefined {
   const sections = starts.slice(0, maxSections).map((start, index) => {
     const body = lines.slice(start + 1, starts[index + 1])
     const title = lines[start] ?? ''
+    if (start > 0) return readSection(title, body, piece.line + start, faults)
     // The programs trim what they read first, be it headers or a section.
-    return readSection(start === 0 ? trim(title) : title, body, piece.line + start, faults)
+    if (body.every((line) => trim(line) === '')) faults.add(piece.line, nothingAbove)
+    return readSection(title.slice(title.indexOf('%')), body, piece.line, faults)
   })
   const isEmpty = headers.size === 0 && sections.every(isSilent)
   if (isEmpty) return undefined
