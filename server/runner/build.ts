@@ -5,6 +5,7 @@ import { insideWorkingDirectory, placeDefinition } from './definition-places.ts'
 import { openEgress } from './egress/proxy.ts'
 import { receiveImage } from './image-file.ts'
 import type { Job } from './job.ts'
+import { programDirectory } from './minimal-root.ts'
 import { doorPort } from './network-door.ts'
 import { openOutputRelay } from './output-relay.ts'
 import type { OutputRelay } from './output-relay.ts'
@@ -177,12 +178,19 @@ function insideFiles(job: Job): Map<string, string> {
   const remote = `Active: site\nRemotes:\n  site:\n    URI: http://${door}\n    Insecure: true\n`
   const registries = `[[registry]]\nlocation = "${door}"\ninsecure = true\n`
   return new Map([
+    [`${programDirectory}/debootstrap`, debootstrap],
     ['/.berth/definition', definition],
     ['/.berth/remote.yaml', remote],
     ['/etc/containers/registries.conf', registries],
     ['/etc/containers/policy.json', '{"default":[{"type":"insecureAcceptAnything"}]}\n'],
   ])
 }
+
+/** It wants devices, which no user namespace can make; fakeroot lets it believe that it has them. */
+const debootstrap = `#!/bin/sh
+PATH=$(echo "$PATH" | sed 's|${programDirectory}:||')
+exec fakeroot debootstrap "$@"
+`
 
 /** The shell script that is the build, in a sandbox whose walls have been proven. */
 function command(job: Job, settings: RunnerSettings): string {
@@ -210,6 +218,7 @@ function command(job: Job, settings: RunnerSettings): string {
     '  cp /.berth/remote.yaml "$HOME/.$program/remote.yaml"',
     '  chmod 600 "$HOME/.$program/remote.yaml"',
     'done',
+    `export PATH=${programDirectory}:"$PATH"`,
     `mkdir -p ${directory}`,
     `cd ${directory}`,
     ...Object.entries(variables).map(([name, value]) => `export ${name}=${quote(value)}`),

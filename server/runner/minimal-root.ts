@@ -24,6 +24,9 @@ const fromEtc = [
   'ssl/openssl.cnf',
 ]
 
+/** Programs that are made of their content, before all others in the PATH of a build. */
+export const programDirectory = '/.berth/bin'
+
 const shmBytes = 64 * 2 ** 20
 
 /** The mounts as arguments of bwrap; `files` are made of their content, by inside path. */
@@ -48,7 +51,8 @@ export function mountArguments(
   }
   let descriptor = firstDescriptor
   for (const path of files.keys()) {
-    mounts.push('--perms', '0644', '--file', String(descriptor), path)
+    const mode = path.startsWith(programDirectory) ? '0755' : '0644'
+    mounts.push('--perms', mode, '--file', String(descriptor), path)
     descriptor += 1
   }
   return [

@@ -16,6 +16,8 @@ import type { Apptainer } from './apptainer-root.ts'
 
 const root = findApptainerRoot() ?? ''
 const skip = withoutBubblewrap()
+/** Only root can become somebody else. */
+const notRoot = process.getuid?.() === 0 ? false : 'only root can become another account'
 
 const busybox = [
   '%setup',
@@ -139,6 +141,38 @@ test(
     }
   },
 )
+
+for (const [what, ranges, report] of [
+  ['with subordinate uids', 'nobody:200000:65536\n', /the subordinate uids of nobody, 200000 to/],
+  ['without subordinate uids', '', /one account, that of the runner \(nobody\)/],
+] as const) {
+  test(`an ordinary account ${what} builds too`, { skip: skip || notRoot }, async (t) => {
+    const ended = await build(t, {
+      launcher: { words: asNobody(t, ranges), uid: 65_534 },
+      settings: ['limiter = "prlimit"'],
+      definition: ['Bootstrap: scratch', ...busybox, '%runscript', '  echo as nobody'].join('\n'),
+    })
+    assert.match(ended.output, report)
+    assert.equal(await runImage(t, ended, 'run'), 'as nobody\n')
+  })
+}
+
+/** Words that make the command after them that of an account of the host, with these ranges. */
+function asNobody(t: test.TestContext, ranges: string): string[] {
+  const directory = mkdtempSync(join(tmpdir(), 'berth-ranges-'))
+  t.after(() => rmSync(directory, { recursive: true, force: true }))
+  const file = join(directory, 'ranges')
+  writeFileSync(file, ranges)
+  const script = [
+    'for map in /etc/subuid /etc/subgid; do [ -e $map ] || : > $map; mount --bind "$1" $map; done',
+    'shift',
+    'change="--reuid=65534 --regid=65534 --clear-groups"',
+    // Where that account could not even read the program: a clone in /root.
+    'setpriv $change test -r "$3" || change="$change --inh-caps=+dac_read_search --ambient-caps=+dac_read_search"',
+    'exec setpriv --pdeathsig KILL $change "$@"',
+  ].join('\n')
+  return ['unshare', '--mount', '--propagation', 'private', 'sh', '-c', script, 'sh', file]
+}
 
 /** One that has to succeed. */
 async function build(t: test.TestContext, options: Omit<JobOptions, 'root'>): Promise<EndedJob> {

@@ -6,7 +6,7 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { chownSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -35,6 +35,8 @@ export interface JobOptions {
   readonly root: string
   /** Answers some requests instead of the peer: true when it did. */
   readonly intercept?: (req: IncomingMessage, res: ServerResponse) => boolean
+  /** Words before the runner's command, and the account that this makes it. */
+  readonly launcher?: { readonly words: readonly string[]; readonly uid: number }
   /** Added to the environment of the runner. */
   readonly environment?: Readonly<Record<string, string>>
   /** Called as soon as output holds it. */
@@ -134,7 +136,12 @@ export async function runJob(t: TestContext, options: JobOptions): Promise<Ended
 
   const main = join(packageRoot, 'dist/server/runner/main.js')
   const args = ['--enable-source-maps', main, '--job', jobFile, '--config', config]
-  const runner = spawn(process.execPath, args, {
+  if (options.launcher !== undefined) {
+    const { uid } = options.launcher
+    for (const path of [directory, jobFile, config]) chownSync(path, uid, uid)
+  }
+  const [command = '', ...words] = [...(options.launcher?.words ?? []), process.execPath, ...args]
+  const runner = spawn(command, words, {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { PATH: process.env['PATH'], ...options.environment },
   })

@@ -1,5 +1,6 @@
 # Runs first in the sandbox, as its root, and starts the build one user namespace further in: there the
-# mounts are locked, and the build cannot trace this shell, which alone has the door for the image.
+# mounts are locked, and the build does not see this shell, which alone has the door for the image.
+# Its own PID namespace is also what lets debootstrap and the like mount a /proc.
 #
 #   supervise NUMBER-OF-UIDS LIMITS-OF-PRLIMIT…
 #
@@ -16,7 +17,8 @@ else
   map=--map-root-user
 fi
 # shellcheck disable=SC2086 # words
-prlimit "$@" unshare --user --mount --propagation unchanged $map sh /.berth/build 3>&-
+prlimit "$@" unshare --user --mount --propagation unchanged --pid --fork --kill-child --mount-proc \
+  $map sh /.berth/build 3>&-
 if [ ! -e /build/image.sif ] && [ ! -h /build/image.sif ]; then exit 0; fi
 if [ -h /build/image.sif ] || [ ! -f /build/image.sif ]; then
   echo 'The result of the build is not a regular file.' >&2
