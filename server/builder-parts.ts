@@ -9,7 +9,6 @@ import { listActive } from './builds/build-rows.ts'
 import { Builds } from './builds/builds.ts'
 import { BuildContexts } from './builds/contexts.ts'
 import { BuildEnding } from './builds/ending.ts'
-import type { Executor } from './builds/executor.ts'
 import { LocalExecutor } from './builds/executors/local.ts'
 import { expireBuilds } from './builds/expiry.ts'
 import type { ExpiryResult } from './builds/expiry.ts'
@@ -67,15 +66,17 @@ export function assembleBuilder(needs: BuilderNeeds): BuilderParts {
   const files = new OutputFiles(join(directory, 'output'))
   const output = new BuildOutput(database, files, signals, settings.maxOutputBytes)
   const ending = new BuildEnding(database, output, tokens, signals)
-  const contexts = new BuildContexts(database, join(directory, 'contexts'), async () => {}, {
+  const contexts = new BuildContexts(database, join(directory, 'contexts'), {
     maxBytes: settings.maxContextBytes,
   })
   const serverUrlOf = (host: BuilderHost): string => host.serverUrl ?? defaultUrl(config, host)
+  const logs = join(directory, 'logs')
+  const executors = new Map(settings.builders.map((host) => [host.name, executorOf(host, logs)]))
   const queue = new BuildQueue({
     database,
     log,
     settings,
-    executors: new Map(settings.builders.map((host) => [host.name, executorOf(host)])),
+    executors,
     jobFiles: new JobFiles({ directory: join(directory, 'jobs'), serverUrl: serverUrlOf }),
     output,
     ending,
@@ -89,7 +90,6 @@ export function assembleBuilder(needs: BuilderNeeds): BuilderParts {
     ending,
     files,
     signals,
-    checkDefinition: () => [],
     settings,
     defaults,
     libraryUrls: [...new Set([services.library, config.publicUrl])],
@@ -124,8 +124,9 @@ export function assembleBuilder(needs: BuilderNeeds): BuilderParts {
       return host === undefined ? config.publicUrl : serverUrlOf(host)
     },
     agents: async () => agentsOf(settings.builders, await listActive(database), openedAt),
-    expire: async () =>
-      await expireBuilds({
+    expire: async () => {
+      for (const executor of executors.values()) await executor.removeLogs(settings.keepOutputDays)
+      return await expireBuilds({
         database,
         registry,
         contexts,
@@ -133,18 +134,19 @@ export function assembleBuilder(needs: BuilderNeeds): BuilderParts {
         defaults,
         keepEphemeralHours: settings.keepEphemeralHours,
         keepOutputDays: settings.keepOutputDays,
-      }),
+      })
+    },
   }
 }
 
-function executorOf(host: BuilderHost): Executor {
+function executorOf(host: BuilderHost, logs: string): LocalExecutor {
   const program = host.runner ?? [
     process.execPath,
     '--enable-source-maps',
     join(packageRoot, 'dist/server/runner/main.js'),
   ]
   const settings = host.runnerConfig === undefined ? [] : ['--config', host.runnerConfig]
-  return new LocalExecutor([...program, ...settings])
+  return new LocalExecutor([...program, ...settings], logs)
 }
 
 /** On this host the listener itself: no proxy and no name are needed. */

@@ -59,7 +59,7 @@ export const builderTable = z
     keep_output_days: z.number().positive().max(3650).default(90),
     max_output: bytes.default(64 * units.MiB),
     max_context: bytes.default(2 * units.GiB),
-    cpus: z.number().positive().max(1024).default(2),
+    cpus: z.number().int().min(1).max(1024).default(2),
     memory: bytes.default(4 * units.GiB),
     processes: z.number().int().min(16).max(1_000_000).default(4096),
     scratch: bytes.default(20 * units.GiB),

@@ -8,7 +8,7 @@ import { z } from 'zod'
 import { requireAccount, requireAdministrator } from '../accounts/permissions.ts'
 import type { BuilderSettings } from '../builder-settings.ts'
 import type { BuildRow } from '../builds/build-rows.ts'
-import { requireSite } from '../builds/builds.ts'
+import { filesNamedIn, requireSite } from '../builds/builds.ts'
 import type { Builds, Submission } from '../builds/builds.ts'
 import type { BuildContexts } from '../builds/contexts.ts'
 import type { BuildOutput } from '../builds/output.ts'
@@ -87,6 +87,16 @@ export function buildRoutes(parts: BuildApiParts): Router {
       contextDigest: undefined,
     })
     res.status(200).json({ data: await show(build) })
+  })
+
+  // scs-build asks before every build, and packs what it is told (protocol.md 8.6).
+  router.post('/v1/convert-def-file', text, (req, res) => {
+    const sections = filesNamedIn(actorOf(req), textOf(req))
+    const files = sections.map((section) => ({
+      args: section.args,
+      files: section.files.map(({ source, destination }) => ({ source, destination })),
+    }))
+    res.json({ data: { buildData: { files } } })
   })
 
   router.get('/v1/build', async (req, res) => {

@@ -25,6 +25,10 @@ import {
 } from './build-rows.ts'
 import type { BuildCounts, BuildFilter, BuildRow } from './build-rows.ts'
 import type { BuildContexts } from './contexts.ts'
+import { checkDefinition } from './definition/check.ts'
+import { filesOf } from './definition/files.ts'
+import type { FilesSection } from './definition/files.ts'
+import { parseDefinition } from './definition/parse.ts'
 import type { BuildEnding } from './ending.ts'
 import { heldBack, inOrder } from './fair-share.ts'
 import type { OutputFiles } from './output-files.ts'
@@ -51,14 +55,6 @@ export interface Place {
   readonly reason: string
 }
 
-interface Problem {
-  readonly line: number
-  readonly message: string
-}
-
-/** What is wrong with a definition file here; nothing when it may be built. */
-type DefinitionCheck = (text: string, submission: Submission) => readonly Problem[]
-
 export interface BuildsParts {
   readonly database: Database
   readonly registry: Registry
@@ -66,7 +62,6 @@ export interface BuildsParts {
   readonly ending: BuildEnding
   readonly files: OutputFiles
   readonly signals: BuildSignals
-  readonly checkDefinition: DefinitionCheck
   readonly settings: BuilderSettings
   readonly defaults: NameDefaults
   /** Origins under which this site's library is known. */
@@ -127,18 +122,12 @@ export class Builds {
 
   #readDefinition(submission: Submission): string {
     const { definition } = submission
-    if (definition.length > maxDefinition) {
-      throw new Failure('too-large', 'build', 'A definition file has 1 MiB at most.')
-    }
-    let text
-    try {
-      text = new TextDecoder('utf-8', { fatal: true }).decode(definition)
-    } catch (error) {
-      throw invalid('build', 'The definition file is not a text in UTF-8.', error)
-    }
+    const text = textOf(definition)
     if (text.trim() === '') throw invalid('build', 'The definition file is empty.')
-    if (text.includes('\0')) throw invalid('build', 'The definition file is not a text.')
-    const problems = this.#parts.checkDefinition(text, submission)
+    const problems = checkDefinition(parseDefinition(definition, submission.buildArgs), {
+      agents: this.#parts.settings.agents,
+      hasContext: submission.contextDigest !== undefined,
+    })
     if (problems.length === 0) return text
     const shown = problems
       .slice(0, maxShown)
@@ -302,6 +291,31 @@ export class Builds {
     if (build === undefined) throw noSuchBuild(id)
     return build
   }
+}
+
+function textOf(definition: Buffer): string {
+  if (definition.length > maxDefinition) {
+    throw new Failure('too-large', 'build', 'A definition file has 1 MiB at most.')
+  }
+  try {
+    const text = new TextDecoder('utf-8', { fatal: true }).decode(definition)
+    if (!text.includes('\0')) return text
+  } catch {
+    // Said below.
+  }
+  throw invalid('build', 'The definition file is not a text in UTF-8.')
+}
+
+/**
+ * The files that a definition names, as scs-build asks for them before every build. Throws `invalid`
+ * for what cannot be read as a definition; whether it may be built is said at the submission.
+ */
+export function filesNamedIn(actor: Actor, definition: Buffer): readonly FilesSection[] {
+  requireBuilder(actor)
+  const parsed = parseDefinition(Buffer.from(textOf(definition)), {})
+  const [fault] = parsed.faults
+  if (fault === undefined) return filesOf(parsed)
+  throw invalid('build', `line ${fault.line}: ${fault.message}`)
 }
 
 function mayUse(account: AccountActor, build: BuildRow): boolean {

@@ -15,14 +15,12 @@ import { digestOfHex } from '../content/names.ts'
 import { sql } from '../database.ts'
 import type { Database, Db } from '../database.ts'
 import { Failure, invalid, notFound } from '../failure.ts'
+import { checkContext } from './context-archive.ts'
 import { requireBuilder } from './rights.ts'
 
 export interface ContextsOptions {
   readonly maxBytes: number
 }
-
-/** Throws `invalid` for a file that is not a context, or one that does harm when it is unpacked. */
-export type ContextCheck = (file: string) => Promise<void>
 
 interface ContextRow {
   readonly id: string
@@ -39,18 +37,11 @@ const keepHours = 24
 export class BuildContexts {
   readonly #database: Database
   readonly #directory: string
-  readonly #check: ContextCheck
   readonly #options: ContextsOptions
 
-  constructor(
-    database: Database,
-    directory: string,
-    check: ContextCheck,
-    options: ContextsOptions,
-  ) {
+  constructor(database: Database, directory: string, options: ContextsOptions) {
     this.#database = database
     this.#directory = directory
-    this.#check = check
     this.#options = options
     mkdirSync(directory, { recursive: true, mode: 0o700 })
   }
@@ -115,7 +106,7 @@ export class BuildContexts {
       } finally {
         await file.close()
       }
-      await this.#check(unfinished)
+      await checkContext(unfinished)
       await rename(unfinished, this.#pathOf(id))
       await this.#database.query(sql`
         update build_contexts set uploaded_at = now(), used_at = now() where id = ${id}`)

@@ -163,8 +163,8 @@ export class Jobs {
     const free =
       space === undefined
         ? defaultQuotaBytes
-        : Math.max(0, space.quotaBytes - space.usedBytes - space.reservedBytes)
-    return Math.min(free, maxImageBytes)
+        : space.quotaBytes - space.usedBytes - space.reservedBytes
+    return Math.max(1, Math.min(free, maxImageBytes))
   }
 }
 

@@ -36,8 +36,9 @@ after(() => {
 async function given(
   user: Client,
   options: Parameters<typeof submit>[2] = {},
+  definition = definitionOf('nothing'),
 ): Promise<{ id: string; runner: RunnerClient; file: string }> {
-  const id = await submit(user, definitionOf('nothing'), options)
+  const id = await submit(user, definition, options)
   const file = join(server.dataDir, 'builds/jobs', `${id}.json`)
   await stateIs(user, id, 'starting')
   await eventually(async () => {
@@ -54,15 +55,14 @@ async function given(
 
 test('the job: what to build, within which limits, with a credential for pulling', async () => {
   const user = await server.user('jobs')
-  const { id, runner, file } = await given(user, {
-    workingDir: '/home/jobs/x',
-    buildArgs: { VERSION: '1.2' },
-  })
+  const definition = definitionOf('print {{ VERSION }}')
+  const options = { workingDir: '/home/jobs/x', buildArgs: { VERSION: '1.2' } }
+  const { id, runner, file } = await given(user, options, definition)
   assert.equal(statSync(file).mode & 0o777, 0o600)
   const job = (await runner.job()).json.data
   assert.equal(job.id, id)
   assert.equal(job.arch, 'amd64')
-  assert.equal(job.definition, definitionOf('nothing'))
+  assert.equal(job.definition, definition)
   assert.equal(job.workingDir, '/home/jobs/x')
   assert.deepEqual(job.buildArgs, { VERSION: '1.2' })
   assert.equal(job.contextUrl, null)

@@ -234,3 +234,37 @@ test('build-def-file takes the text itself', async () => {
   assert.equal(reply.status, 200)
   assert.equal((await ended(user, reply.json.data.id)).state, 'succeeded')
 })
+
+test('what a definition says is read at submit: the line that is wrong is named', async () => {
+  const user = await server.user('lines')
+  const cases: readonly [string, RegExp][] = [
+    ['This is no definition\n', /line 1/],
+    ['Bootstrap: nonsense\nFrom: x\n', /line 1: There is no bootstrap agent "nonsense"/],
+    ['Bootstrap: docker-daemon\nFrom: x\n', /line 1: .*docker-daemon/],
+    ['Bootstrap: localimage\nFrom: /etc/base.sif\n', /line 2: .*none was/],
+    ['Bootstrap: scratch\n%files\n/etc/passwd /x\n', /line 3: "\/etc\/passwd" was not sent along/],
+  ]
+  for (const [definition, message] of cases) {
+    assertProblem(await trySubmit(user, definition), 400, message)
+  }
+})
+
+test('convert-def-file names the files to pack', async () => {
+  const user = await server.user('packs')
+  const definition = 'Bootstrap: scratch\n%files\n/a /b\nc\n%files from one\nx y\n'
+  const path = '/v1/convert-def-file'
+  const reply = await user.send('POST', path, { body: definition })
+  assert.equal(reply.status, 200)
+  assert.deepEqual(reply.json.data.buildData.files, [
+    {
+      args: '',
+      files: [
+        { source: '/a', destination: '/b' },
+        { source: 'c', destination: '' },
+      ],
+    },
+    { args: 'from one', files: [{ source: 'x', destination: 'y' }] },
+  ])
+  assertProblem(await server.anonymous.send('POST', path, { body: definition }), 401)
+  assertProblem(await user.send('POST', path, { body: Buffer.from([0xff]) }), 400)
+})

@@ -1,11 +1,14 @@
 /**
  * Builds on this host: the runner is a process with a session of its own, which goes on when Berth
- * is restarted. A handle is the process number and when the process began, in ticks since the boot:
- * a number alone could be another program's by the time somebody asks.
+ * is restarted. A handle is the process number, when the process began, in ticks since the boot (a
+ * number alone could be another program's by the time somebody asks), and the build. What the runner
+ * itself has to say, which is not the build's output, is in a file for each build.
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFile } from 'node:fs/promises'
+import { mkdir, open, readdir, readFile, rm, stat } from 'node:fs/promises'
+import type { FileHandle } from 'node:fs/promises'
+import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 
 import { Failure } from '../../failure.ts'
@@ -17,17 +20,20 @@ const lookMs = 50
 
 export class LocalExecutor implements Executor {
   readonly #command: readonly string[]
+  readonly #logs: string
 
-  /** The program and its arguments; `--job FILE` is added. */
-  constructor(command: readonly string[]) {
+  /** The program and its arguments, to which `--job FILE` is added; where runners' logs are kept. */
+  constructor(command: readonly string[], logs: string) {
     this.#command = command
+    this.#logs = logs
   }
 
   async start(job: JobStart): Promise<string> {
     const [program = '', ...args] = this.#command
+    const log = await this.#openLog(job.id)
     const child = spawn(program, [...args, '--job', job.jobFile], {
       detached: true,
-      stdio: 'ignore',
+      stdio: ['ignore', log.fd, log.fd],
       cwd: '/',
       // Nothing of the service's own environment: credentials may be in it.
       env: {
@@ -37,18 +43,49 @@ export class LocalExecutor implements Executor {
     })
     // Reaped by node whenever it ends; nobody waits for it here.
     child.unref()
-    await once(child, 'spawn').catch((error: unknown) => {
+    try {
+      await once(child, 'spawn')
+    } catch (error) {
       const text = `The runner cannot be started: ${(error as Error).message}`
       throw new Failure('unavailable', 'builder', text, { cause: error })
-    })
+    } finally {
+      await log.close()
+    }
     const pid = child.pid ?? 0
     const began = await beganAt(pid)
     // It may have ended already; then no process has this name.
-    return `${pid}:${began ?? 0}`
+    return `${pid}:${began ?? 0}:${job.id}`
   }
 
   async state(handle: string): Promise<'running' | 'gone'> {
     return (await this.#lives(handle)) ? 'running' : 'gone'
+  }
+
+  /** The last line of the runner's log: why it could not begin, for example. */
+  async reason(handle: string): Promise<string> {
+    const [, , id = ''] = handle.split(':')
+    const text = await readFile(this.#logOf(id), 'utf8').catch(() => '')
+    const last = text.trimEnd().split('\n').at(-1) ?? ''
+    return last === '' ? '' : `its runner ended, and said: ${messageOf(last)}`
+  }
+
+  /** Removes logs that are older than this many days. */
+  async removeLogs(days: number): Promise<void> {
+    const before = Date.now() - days * 86_400_000
+    for (const name of await readdir(this.#logs).catch(() => [])) {
+      const file = join(this.#logs, name)
+      const { mtimeMs } = await stat(file).catch(() => ({ mtimeMs: Date.now() }))
+      if (mtimeMs < before) await rm(file, { force: true })
+    }
+  }
+
+  async #openLog(id: string): Promise<FileHandle> {
+    await mkdir(this.#logs, { recursive: true, mode: 0o700 })
+    return await open(this.#logOf(id), 'a', 0o600)
+  }
+
+  #logOf(id: string): string {
+    return join(this.#logs, `${id}.log`)
   }
 
   async cancel(handle: string): Promise<void> {
@@ -76,6 +113,19 @@ export class LocalExecutor implements Executor {
       await setTimeout(lookMs)
     }
     return true
+  }
+}
+
+/** Runners log JSON, one object a line; anything else is shown as it is. */
+function messageOf(line: string): string {
+  try {
+    const { msg, err } = JSON.parse(line) as { msg?: string; err?: { message?: string } }
+    return [msg, err?.message]
+      .filter((part) => part !== undefined)
+      .join(': ')
+      .slice(0, 500)
+  } catch {
+    return line.slice(0, 500)
   }
 }
 
