@@ -97,23 +97,47 @@ async function showPlace(
   }
 }
 
-/** Counts the bytes, by which the next connection goes on where this one ended. */
+/** Counts what came, by which the next connection goes on where this one ended. */
 class Output {
   readonly #progress: Progress
   readonly #gate: OutputGate
-  position = 0
+  #bytes = 0
+  #length = 0
+  #isExact = true
+  /** Of what comes next, so much is known already. */
+  #skip = 0
 
   constructor(progress: Progress, gate: OutputGate) {
     this.#progress = progress
     this.#gate = gate
   }
 
+  /** Grows with everything that is written. */
+  get position(): number {
+    return this.#length
+  }
+
+  /**
+   * The byte that the next connection begins at. Where something was no UTF-8 the server has put a sign
+   * of three bytes in its place, so that bytes cannot be counted here: then it begins again.
+   */
+  nextOffset(): number {
+    this.#skip = this.#isExact ? 0 : this.#length
+    return this.#isExact ? this.#bytes : 0
+  }
+
   /** Resolves when the text is written, so that a slow terminal slows the server down. */
   async write(text: string): Promise<void> {
+    const known = Math.min(this.#skip, text.length)
+    this.#skip -= known
+    const fresh = text.slice(known)
+    if (fresh === '') return
     await this.#gate.passed()
     this.#progress.clear()
-    this.position += Buffer.byteLength(text)
-    if (process.stdout.write(text)) return
+    this.#bytes += Buffer.byteLength(fresh)
+    this.#length += fresh.length
+    this.#isExact &&= !fresh.includes('\ufffd')
+    if (process.stdout.write(fresh)) return
     await new Promise<void>((resolve) => {
       process.stdout.once('drain', resolve)
       process.stdout.once('close', resolve)
@@ -131,7 +155,7 @@ async function connectOnce(
   output: Output,
   times: FollowTimes,
 ): Promise<'done' | 'cut' | 'absent' | Error> {
-  const { url, authorization } = builder.outputAddress(id, output.position)
+  const { url, authorization } = builder.outputAddress(id, output.nextOffset())
   const socket = new WebSocket(url, {
     headers: { authorization },
     perMessageDeflate: false,

@@ -265,31 +265,39 @@ test('a build that waits shows its place', async () => {
   assert.match(outcome.stdout, /^at last\n/)
 })
 
-test('a lost connection: each byte of the output comes once', async (t) => {
-  const { url, proxy } = await frontOf(t, Number(new URL(server.url).port))
-  const { host, client } = await person('cut', url)
-  const lines = Array.from({ length: 6 }, (_, at) => `line ${at} ä€`)
-  const steps = lines.flatMap((line, at) => [`print ${line}`, `wait-for ${host.path(`go-${at}`)}`])
-  host.write('a.def', definitionOf(...steps, 'image cut'))
-  // Every connection that carries the output is cut when it has carried some.
-  proxy.setFault({
-    fromServer: (bytes, wire) => {
-      wire.toClient(bytes)
-      if (/line [0-4] /.test(bytes.toString('latin1'))) setImmediate(() => wire.cut())
-    },
+// The last sign stands where something was no UTF-8, and is counted in another way.
+for (const [name, sign] of [
+  ['cut', 'ä€'],
+  ['garbled', 'ä\ufffd'],
+] as const)
+  test(`a lost connection: each byte of the output comes once, ${name}`, async (t) => {
+    const { url, proxy } = await frontOf(t, Number(new URL(server.url).port))
+    const { host, client } = await person(name, url)
+    const lines = Array.from({ length: 6 }, (_, at) => `line ${at} ${sign}`)
+    const steps = lines.flatMap((line, at) => [
+      `print ${line}`,
+      `wait-for ${host.path(`go-${at}`)}`,
+    ])
+    host.write('a.def', definitionOf(...steps, `image ${name}`))
+    // Every connection that carries the output is cut when it has carried some.
+    proxy.setFault({
+      fromServer: (bytes, wire) => {
+        wire.toClient(bytes)
+        if (/line [0-4] /.test(bytes.toString('latin1'))) setImmediate(() => wire.cut())
+      },
+    })
+    const running = host.start('--remote', '--arch=amd64', 'a.sif', 'a.def')
+    for (const [at, line] of lines.entries()) {
+      await eventually(async () => running.stdout().includes(line), `${line} is there`)
+      writeFileSync(host.path(`go-${at}`), '')
+    }
+    const outcome = await running.done
+    assertDone(outcome)
+    assert.ok(outcome.stdout.startsWith(lines.map((line) => `${line}\n`).join('')), outcome.stdout)
+    assert.match(outcome.stderr, /The connection was lost: trying again\./)
+    assert.deepEqual(readFileSync(host.path('a.sif')), makeSif({ seed: name }))
+    assert.equal((await lastBuild(client)).state, 'succeeded')
   })
-  const running = host.start('--remote', '--arch=amd64', 'a.sif', 'a.def')
-  for (const [at, line] of lines.entries()) {
-    await eventually(async () => running.stdout().includes(line), `${line} is there`)
-    writeFileSync(host.path(`go-${at}`), '')
-  }
-  const outcome = await running.done
-  assertDone(outcome)
-  assert.ok(outcome.stdout.startsWith(lines.map((line) => `${line}\n`).join('')), outcome.stdout)
-  assert.match(outcome.stderr, /The connection was lost: trying again\./)
-  assert.deepEqual(readFileSync(host.path('a.sif')), makeSif({ seed: 'cut' }))
-  assert.equal((await lastBuild(client)).state, 'succeeded')
-})
 
 test('a download that breaks is resumed, and one that is not the image is refused', async (t) => {
   const { url, proxy } = await frontOf(t, Number(new URL(server.url).port))
