@@ -216,8 +216,8 @@ export class BuildQueue {
       const waits = build.state === 'running' && build.cancelledFor < this.#times.polite
       if (!waits) this.#finish(build, 'cancelled', build.cancelReason)
     } else if (build.runningFor > settings.secondsPerBuild + this.#times.overtime) {
-      const minutes = Math.round(settings.secondsPerBuild / 60)
-      this.#finish(build, 'failed', `it took longer than the ${minutes} minutes that a build has`)
+      const most = Math.round(settings.secondsPerBuild / 6) / 10
+      this.#finish(build, 'failed', `it took longer than the ${most} minutes that a build has`)
     } else if (silentFor > this.#times.lost && build.state === 'running') {
       this.#lose(build, `its runner was silent for ${Math.round(silentFor)} seconds`)
     } else if (build.handle === null) {
@@ -277,6 +277,8 @@ export class BuildQueue {
     const { executors, jobFiles, settings, log } = this.#parts
     const work = async (): Promise<void> => {
       const executor = executors.get(build.builder)
+      // What a runner says when it is ended is not the reason, unless somebody has cancelled.
+      if (build.cancelledFor === null) await this.#silence(build)
       try {
         if (build.handle !== null) await executor?.cancel(build.handle)
       } catch (error) {
@@ -296,6 +298,12 @@ export class BuildQueue {
         this.wake()
       })
     this.#ending.set(build.id, running)
+  }
+
+  async #silence(build: ActiveBuild): Promise<void> {
+    await this.#parts.database.query(sql`
+      update builds set job_token_hash = null
+      where id = ${build.id} and attempts = ${build.attempts}`)
   }
 
   async #requeue(build: ActiveBuild, why: string): Promise<void> {

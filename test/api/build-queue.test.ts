@@ -193,6 +193,21 @@ test('a runner that is silent is lost, and its process is ended', async (t) => {
   assert.deepEqual(noted(join(directory, 'pids')).alive, [])
 })
 
+test('a build that takes longer than it may is ended, whatever its runner thinks', async (t) => {
+  const directory = directoryFor(t)
+  const pids = join(directory, 'pids')
+  const server = await startServer(t, {
+    settings: { builder: builderSettings({ minutes_per_build: 0.005 }) },
+    queueTimes: { overtime: 0.5, round: 0.1 },
+  })
+  const user = await server.user('alice')
+  const steps = definitionOf(`note-start ${pids}`, `wait-for ${directory}/never`)
+  const build = await ended(user, await submit(user, steps))
+  assert.equal(build.state, 'failed')
+  assert.match(build.reason, /it took longer than the 0 minutes/)
+  assert.deepEqual(noted(pids).alive, [])
+})
+
 test('a builder that cannot start anything: the build waits, and says why', async (t) => {
   const runner = ['/no/such/program']
   const server = await startServer(t, { settings: { builder: builderSettings({}, { runner }) } })
