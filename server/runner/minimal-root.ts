@@ -4,7 +4,7 @@
  * /dev of its own, and one writable place, /build, that is as large as its limit and ends with it.
  */
 import { existsSync, lstatSync, readlinkSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 
 import type { BuildLimits } from './settings.ts'
 
@@ -68,7 +68,8 @@ export function mountArguments(
 }
 
 /** The files of /etc that are written anew for every build. */
-export function etcFiles(uids: number): Map<string, string> {
+export function etcFiles(uids: number, program: string): Map<string, string> {
+  const name = basename(program)
   const ids = `root:0:${uids}\n`
   return new Map([
     ['/etc/passwd', 'root:x:0:0:root:/build/home:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n'],
@@ -78,7 +79,7 @@ export function etcFiles(uids: number): Map<string, string> {
     ['/etc/nsswitch.conf', 'passwd: files\ngroup: files\nhosts: files\n'],
     ['/etc/subuid', ids],
     ['/etc/subgid', ids],
-    ['/etc/apptainer/apptainer.conf', ''],
-    ['/etc/singularity/singularity.conf', ''],
+    // Empty: its defaults, and nothing of the host's.
+    [`/etc/${name}/${name}.conf`, ''],
   ])
 }

@@ -182,7 +182,7 @@ function insideFiles(options: SandboxOptions, parts: Parts): Map<string, string>
   const script = (name: string): string =>
     readFileSync(join(packageRoot, 'server/runner/inside', `${name}.sh`), 'utf8')
   return new Map([
-    ...etcFiles(parts.identity.count),
+    ...etcFiles(parts.identity.count, options.settings.apptainer),
     ['/.berth/supervise', script('supervise')],
     ['/.berth/build', script('build')],
     ['/.berth/canary', parts.canaries.file],
