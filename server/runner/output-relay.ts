@@ -12,7 +12,7 @@ import type { ServerLink } from './server-link.ts'
 export interface OutputRelay {
   /** Sends what a build prints, to its end; what is over the limit is read and thrown away. */
   follow(output: Readable): Promise<void>
-  /** A line of the runner's own. */
+  /** A line of the runner's own; it is not counted, so that the reason of an end is always there. */
   say(line: string): void
   /** Settles when somebody has cancelled (true), or the server is lost (an Error). */
   readonly stop: Promise<true | Error>
@@ -33,6 +33,7 @@ export function openOutputRelay(link: ServerLink, limitBytes: number): OutputRel
   let takenBytes = 0
   let sent = 0
   let isTruncated = false
+  let isLost = false
   let isClosing = false
   let wake: () => void = () => {}
   let drained: () => void = () => {}
@@ -49,10 +50,13 @@ export function openOutputRelay(link: ServerLink, limitBytes: number): OutputRel
       isTruncated = true
       parts.push(Buffer.from(truncated))
     }
-    for (const part of parts) {
-      waiting.push(part)
-      waitingBytes += part.length
-    }
+    for (const part of parts) push(part)
+  }
+
+  function push(part: Buffer): void {
+    if (isLost) return
+    waiting.push(part)
+    waitingBytes += part.length
     wake()
   }
 
@@ -109,7 +113,7 @@ export function openOutputRelay(link: ServerLink, limitBytes: number): OutputRel
   const running = run().catch((error: unknown) => {
     stop(error as Error)
     // Nobody takes it any more; the build must not wait for that.
-    isTruncated = true
+    isLost = true
     waiting = []
     waitingBytes = 0
     drained()
@@ -117,7 +121,7 @@ export function openOutputRelay(link: ServerLink, limitBytes: number): OutputRel
 
   return {
     stop: stopped,
-    say: (line) => add(Buffer.from(`${line}\n`)),
+    say: (line) => push(Buffer.from(`${line}\n`)),
 
     follow: async (output) => {
       for await (const chunk of output) {

@@ -209,6 +209,8 @@ const kernel: readonly Probe[] = [
     'for disk in vda sda nvme0n1 loop0; do mount -t ext4 /dev/$disk /build/tmp && exit 0; done; exit 1',
   ),
   inside('B11 mounts sysfs', 'unshare --mount mount -t sysfs sysfs /build/tmp'),
+  inside('B11 makes a network of its own', 'unshare --user --map-root-user --net true'),
+  inside('B1 reads memory of the kernel', 'head -c 1 /proc/kcore | grep -q .'),
   inside('B11 mounts debugfs', 'mount -t debugfs debugfs /build/tmp'),
   inside(
     'B11 mounts control groups',

@@ -3,8 +3,8 @@
  * delegated to it, or in the controllers of the old one (v1), where the runner is root.
  */
 import { existsSync, readFileSync } from 'node:fs'
-import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { mkdir, readdir, readFile, rmdir, stat, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 
 import type { BuildLimits } from '../settings.ts'
@@ -12,6 +12,7 @@ import type { Limiter } from './limiter.ts'
 
 const mountPoint = '/sys/fs/cgroup'
 const cpuPeriodMicroseconds = 100_000
+const leftAfterMs = 60_000
 
 /** Undefined when neither can be made with memory and processes in it. */
 export async function openControlGroup(
@@ -120,9 +121,21 @@ async function writeIfThere(file: string, value: string): Promise<void> {
   if (existsSync(file)) await writeFile(file, value)
 }
 
-/** One that a killed runner has left is empty and goes; one that is in use stays, and this fails. */
+/**
+ * Takes away what killed runners have left beside it: groups that are empty (the kernel removes no
+ * other) and too old to be one that is just being filled.
+ */
 async function makeGroup(group: string): Promise<void> {
-  await rmdir(group).catch(() => {})
+  const parent = dirname(group)
+  for (const name of await readdir(parent)) {
+    if (!/^berth-(?:build|self-test)-/.test(name)) continue
+    const path = join(parent, name)
+    const madeAt = await stat(path).then(
+      ({ ctimeMs }) => ctimeMs,
+      () => Infinity,
+    )
+    if (Date.now() - madeAt > leftAfterMs) await rmdir(path).catch(() => {})
+  }
   await mkdir(group)
 }
 
