@@ -9,7 +9,10 @@ import { listActive } from './builds/build-rows.ts'
 import { Builds } from './builds/builds.ts'
 import { BuildContexts } from './builds/contexts.ts'
 import { BuildEnding } from './builds/ending.ts'
+import type { Executor } from './builds/executor.ts'
 import { LocalExecutor } from './builds/executors/local.ts'
+import { PbsExecutor } from './builds/executors/pbs.ts'
+import { SlurmExecutor } from './builds/executors/slurm.ts'
 import { expireBuilds } from './builds/expiry.ts'
 import type { ExpiryResult } from './builds/expiry.ts'
 import { JobFiles } from './builds/job-files.ts'
@@ -70,8 +73,9 @@ export function assembleBuilder(needs: BuilderNeeds): BuilderParts {
     maxBytes: settings.maxContextBytes,
   })
   const serverUrlOf = (host: BuilderHost): string => host.serverUrl ?? defaultUrl(config, host)
-  const logs = join(directory, 'logs')
-  const executors = new Map(settings.builders.map((host) => [host.name, executorOf(host, logs)]))
+  const executors = new Map(
+    settings.builders.map((host) => [host.name, executorOf(host, directory)]),
+  )
   const queue = new BuildQueue({
     database,
     log,
@@ -94,6 +98,7 @@ export function assembleBuilder(needs: BuilderNeeds): BuilderParts {
     defaults,
     libraryUrls: [...new Set([services.library, config.publicUrl])],
     unavailable: (host) => queue.unavailable(host),
+    jobWaits: (id) => queue.jobWaits(id),
     wake: () => queue.wake(),
   })
   const jobs = new Jobs({
@@ -139,14 +144,18 @@ export function assembleBuilder(needs: BuilderNeeds): BuilderParts {
   }
 }
 
-function executorOf(host: BuilderHost, logs: string): LocalExecutor {
+function executorOf(host: BuilderHost, directory: string): Executor {
   const program = host.runner ?? [
     process.execPath,
     '--enable-source-maps',
     join(packageRoot, 'dist/server/runner/main.js'),
   ]
   const settings = host.runnerConfig === undefined ? [] : ['--config', host.runnerConfig]
-  return new LocalExecutor([...program, ...settings], logs)
+  const command = [...program, ...settings]
+  if (host.executor === 'local') return new LocalExecutor(command, join(directory, 'logs'))
+  const { options, jobDir = join(directory, 'jobs') } = host
+  const batch = { command, options, directory: jobDir }
+  return host.executor === 'slurm' ? new SlurmExecutor(batch) : new PbsExecutor(batch)
 }
 
 /** On this host the listener itself: no proxy and no name are needed. */

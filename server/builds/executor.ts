@@ -27,4 +27,6 @@ export interface Executor {
   reason?(handle: string): Promise<string>
   /** Returns when no process and no job is left, or throws. */
   cancel(handle: string): Promise<void>
+  /** Removes what runners have said of themselves before this many days. */
+  removeLogs(days: number): Promise<void>
 }
