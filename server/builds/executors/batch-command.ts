@@ -66,7 +66,7 @@ export function complaintOf({ stderr, status }: CommandResult): string {
 }
 
 /** Of a program and its arguments, the line that a shell reads as exactly those. */
-export function shellLine(words: readonly string[]): string {
+function shellLine(words: readonly string[]): string {
   return words.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' ')
 }
 

@@ -34,15 +34,23 @@ export class PbsExecutor implements Executor {
   async start({ id, limits, jobFile }: JobStart): Promise<string> {
     const memory = Math.ceil((limits.memoryBytes + limits.scratchBytes) / MiB) + runnerMiB
     const args = [
-      ...['-N', nameOf(id)],
-      ...['-l', `select=1:ncpus=${limits.cpus}:mem=${memory}mb`],
-      ...['-l', `walltime=${limits.seconds + spareSeconds}`],
+      '-N',
+      nameOf(id),
+      '-l',
+      `select=1:ncpus=${limits.cpus}:mem=${memory}mb`,
+      '-l',
+      `walltime=${limits.seconds + spareSeconds}`,
       // Not begun anew by PBS: Berth does that, with a token of its own.
-      ...['-r', 'n'],
-      ...['-m', 'n'],
-      ...['-S', '/bin/sh'],
-      ...['-j', 'oe'],
-      ...['-o', this.#logs.pathOf(id)],
+      '-r',
+      'n',
+      '-m',
+      'n',
+      '-S',
+      '/bin/sh',
+      '-j',
+      'oe',
+      '-o',
+      this.#logs.pathOf(id),
       ...this.#options.options,
     ]
     const input = jobScript(this.#options.command, jobFile)
