@@ -86,7 +86,7 @@ export class SlurmExecutor implements Executor {
     // One whose submission was not answered would run beside this one.
     const cluster = this.#options.options.filter((option) => option.startsWith('--clusters='))
     const old = [`--name=${nameOf(id)}`, ...cluster]
-    const swept = await runCommand('scancel', old, { seconds: submitSeconds })
+    const swept = await runCommand('scancel', old, { seconds: askSeconds })
     if (swept.status !== 0) throw refused(swept)
     const memory = limits.memoryBytes + limits.scratchBytes
     const args = [
