@@ -77,7 +77,7 @@ export async function startSlurm(t: Lifetime): Promise<Slurm> {
     execFileSync(program, args, { env, encoding: 'utf8', timeout: 30_000, stdio: 'pipe' })
   t.after(async () => {
     // The node last: it is asked to end what jobs have left.
-    for (const daemon of [...running].reverse()) await daemon.end()
+    for (const daemon of [...running].toReversed()) await daemon.end()
     rmSync(directory, { recursive: true, force: true })
   })
 
