@@ -10,8 +10,9 @@ import { Builds } from './builds/builds.ts'
 import { BuildContexts } from './builds/contexts.ts'
 import { BuildEnding } from './builds/ending.ts'
 import type { Executor } from './builds/executor.ts'
-import { BatchExecutor, pbs, slurm } from './builds/executors/batch.ts'
 import { LocalExecutor } from './builds/executors/local.ts'
+import { PbsExecutor } from './builds/executors/pbs.ts'
+import { SlurmExecutor } from './builds/executors/slurm.ts'
 import { expireBuilds } from './builds/expiry.ts'
 import type { ExpiryResult } from './builds/expiry.ts'
 import { JobFiles } from './builds/job-files.ts'
@@ -72,8 +73,9 @@ export function assembleBuilder(needs: BuilderNeeds): BuilderParts {
     maxBytes: settings.maxContextBytes,
   })
   const serverUrlOf = (host: BuilderHost): string => host.serverUrl ?? defaultUrl(config, host)
-  const logs = join(directory, 'logs')
-  const executors = new Map(settings.builders.map((host) => [host.name, executorOf(host, logs)]))
+  const executors = new Map(
+    settings.builders.map((host) => [host.name, executorOf(host, directory)]),
+  )
   const queue = new BuildQueue({
     database,
     log,
@@ -96,6 +98,7 @@ export function assembleBuilder(needs: BuilderNeeds): BuilderParts {
     defaults,
     libraryUrls: [...new Set([services.library, config.publicUrl])],
     unavailable: (host) => queue.unavailable(host),
+    jobWaits: (id) => queue.jobWaits(id),
     wake: () => queue.wake(),
   })
   const jobs = new Jobs({
@@ -127,9 +130,7 @@ export function assembleBuilder(needs: BuilderNeeds): BuilderParts {
     },
     agents: async () => agentsOf(settings.builders, await listActive(database), openedAt),
     expire: async () => {
-      for (const executor of executors.values()) {
-        await executor.removeLogs?.(settings.keepOutputDays)
-      }
+      for (const executor of executors.values()) await executor.removeLogs(settings.keepOutputDays)
       return await expireBuilds({
         database,
         registry,
@@ -143,7 +144,7 @@ export function assembleBuilder(needs: BuilderNeeds): BuilderParts {
   }
 }
 
-function executorOf(host: BuilderHost, logs: string): Executor {
+function executorOf(host: BuilderHost, directory: string): Executor {
   const program = host.runner ?? [
     process.execPath,
     '--enable-source-maps',
@@ -151,10 +152,10 @@ function executorOf(host: BuilderHost, logs: string): Executor {
   ]
   const settings = host.runnerConfig === undefined ? [] : ['--config', host.runnerConfig]
   const command = [...program, ...settings]
-  if (host.executor === 'local') return new LocalExecutor(command, logs)
-  const { options, batchCommands: commandDirectory } = host
-  const dialect = host.executor === 'slurm' ? slurm : pbs
-  return new BatchExecutor(dialect, { command, options, commandDirectory })
+  if (host.executor === 'local') return new LocalExecutor(command, join(directory, 'logs'))
+  const { options, jobDir = join(directory, 'jobs') } = host
+  const batch = { command, options, directory: jobDir }
+  return host.executor === 'slurm' ? new SlurmExecutor(batch) : new PbsExecutor(batch)
 }
 
 /** On this host the listener itself: no proxy and no name are needed. */

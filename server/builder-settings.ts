@@ -39,7 +39,6 @@ const builder = z.strictObject({
   /** A directory that this host and the builder see, for the files that carry the job's token. */
   job_dir: z.string().min(1).optional(),
   /** Where sbatch or qsub and their companions are, when that is not the usual path. */
-  batch_commands: z.string().startsWith('/', 'expected an absolute path').optional(),
   /** Further arguments of sbatch or qsub: a partition, an account. */
   options: z.array(z.string().min(1)).default([]),
 })
@@ -84,7 +83,6 @@ export interface BuilderHost {
   readonly runner: readonly string[] | undefined
   readonly runnerConfig: string | undefined
   readonly jobDir: string | undefined
-  readonly batchCommands: string | undefined
   readonly options: readonly string[]
 }
 
@@ -138,7 +136,6 @@ export function builderSettings(table: z.infer<typeof builderTable>): BuilderSet
       runner: one.runner,
       runnerConfig: one.runner_config,
       jobDir: one.job_dir,
-      batchCommands: one.batch_commands,
       options: one.options,
     })),
   }

@@ -49,7 +49,9 @@ process.exitCode = code
 
 function testFiles(names: readonly string[]): string[] {
   const folders =
-    names.length === 0 ? ['unit', 'api', 'admin', 'directory', 'login-node', 'runner'] : names
+    names.length === 0
+      ? ['unit', 'api', 'admin', 'directory', 'login-node', 'runner', 'builder']
+      : names
   const sources = folders.flatMap((name) => (name.endsWith('.ts') ? [name] : testsIn(name)))
   return sources.map((source) => `dist/${source.replace(/\.ts$/, '.js')}`)
 }

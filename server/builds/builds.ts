@@ -49,7 +49,7 @@ export interface Submission {
 }
 
 export interface Place {
-  /** 1 is the next. */
+  /** 1 is the next; 0 has left this queue and waits in that of a batch system. */
   readonly position: number
   readonly waiting: number
   readonly reason: string
@@ -68,6 +68,8 @@ export interface BuildsParts {
   readonly libraryUrls: readonly string[]
   /** Why this builder takes nothing at the moment; undefined when it does. */
   readonly unavailable: (builder: BuilderHost) => string | undefined
+  /** What the job of a build waits for in its batch system; undefined when it does not. */
+  readonly jobWaits: (id: string) => string | undefined
   /** Something in the queue has changed. */
   readonly wake: () => void
 }
@@ -218,8 +220,12 @@ export class Builds {
 
   /** Where the build is in the queue and what it waits for; undefined when it does not wait. */
   async place(build: BuildRow): Promise<Place | undefined> {
+    const { database, settings, jobWaits } = this.#parts
+    if (build.state === 'starting') {
+      const reason = jobWaits(build.id)
+      return reason === undefined ? undefined : { position: 0, waiting: 0, reason }
+    }
     if (build.state !== 'queued') return undefined
-    const { database, settings } = this.#parts
     const [all, shares] = await Promise.all([
       listWaiting(database),
       listShares(database, settings.periodHours),

@@ -24,9 +24,9 @@ export interface Executor {
   start(job: JobStart): Promise<string>
   state(handle: string): Promise<'pending' | 'running' | 'gone'>
   /** Why a job waits or has gone, as far as that is known. */
-  reason?(handle: string): Promise<string>
-  /** Removes what runners have written about themselves and is older than this many days. */
-  removeLogs?(days: number): Promise<void>
+  reason(handle: string): Promise<string>
   /** Returns when no process and no job is left, or throws. */
   cancel(handle: string): Promise<void>
+  /** Removes what runners have said of themselves before this many days. */
+  removeLogs(days: number): Promise<void>
 }

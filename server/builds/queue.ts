@@ -69,6 +69,8 @@ export class BuildQueue {
   readonly #openedAt = performance.now()
   readonly #resting = new Map<string, { readonly until: number; readonly reason: string }>()
   readonly #asked = new Map<string, number>()
+  /** Builds whose job waits in a batch system, and what for. */
+  readonly #jobsWaiting = new Map<string, string>()
   /** Builds whose job is being ended at this moment. */
   readonly #ending = new Map<string, Promise<void>>()
   #stop: AbortController | undefined
@@ -106,6 +108,11 @@ export class BuildQueue {
     return `the builder ${builder.name} is not available: ${rest.reason}`
   }
 
+  /** What the job of this build waits for in its batch system; undefined when it does not. */
+  jobWaits(id: string): string | undefined {
+    return this.#jobsWaiting.get(id)
+  }
+
   async #run(stop: AbortSignal): Promise<void> {
     const { database, log } = this.#parts
     while (!stop.aborted) {
@@ -126,8 +133,16 @@ export class BuildQueue {
       await ending.end(id, { state: 'cancelled', reason: notWanted })
     }
     const active = await listActive(database)
+    this.#forgetAllBut(active)
     await Promise.all(active.map(async (build) => await this.#watch(build)))
     await this.#giveOut(active)
+  }
+
+  #forgetAllBut(active: readonly ActiveBuild[]): void {
+    const ids = new Set(active.map(({ id }) => id))
+    for (const known of [this.#asked, this.#jobsWaiting]) {
+      for (const id of known.keys()) if (!ids.has(id)) known.delete(id)
+    }
   }
 
   // Starting
@@ -239,9 +254,10 @@ export class BuildQueue {
     const now = performance.now()
     if (now - (this.#asked.get(build.id) ?? 0) < this.#times.ask * 1000) return
     this.#asked.set(build.id, now)
-    const state = await executor.state(handle)
+    const state = await this.#stateOf(build, executor, handle)
+    if (state !== 'pending') this.#jobsWaiting.delete(build.id)
     if (state === 'gone') {
-      const why = (await executor.reason?.(handle).catch(() => '')) ?? ''
+      const why = (await executor.reason(handle).catch(() => '')) ?? ''
       // It may have told the end while we asked.
       const current = await findBuild(this.#parts.database, build.id)
       if (current?.endedAt === null) this.#lose(build, why || 'its runner ended without a word')
@@ -254,6 +270,26 @@ export class BuildQueue {
       await this.#parts.database.query(sql`
         update builds set heartbeat_at = now() where id = ${build.id} and state = 'starting'`)
     }
+  }
+
+  /** A job whose batch system does not answer waits like one in it, as long as no runner has come. */
+  async #stateOf(
+    build: ActiveBuild,
+    executor: Executor,
+    handle: string,
+  ): Promise<'pending' | 'running' | 'gone'> {
+    try {
+      const state = await executor.state(handle)
+      if (state !== 'pending') return state
+      const why = await executor.reason(handle)
+      this.#jobsWaiting.set(build.id, why)
+    } catch (error) {
+      if (build.state !== 'starting') throw error
+      const why = error instanceof Failure ? error.message : 'it does not answer'
+      this.#jobsWaiting.set(build.id, `nobody knows how far its job is: ${why}`)
+      this.#parts.log.warn({ err: error, 'build.id': build.id }, 'a job could not be asked for')
+    }
+    return 'pending'
   }
 
   /** Once more from the beginning, or never again. */
@@ -295,6 +331,7 @@ export class BuildQueue {
       .finally(() => {
         this.#ending.delete(build.id)
         this.#asked.delete(build.id)
+        this.#jobsWaiting.delete(build.id)
         this.wake()
       })
     this.#ending.set(build.id, running)

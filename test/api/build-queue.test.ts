@@ -1,7 +1,7 @@
 /** The queue: turns and limits, lost and cancelled builds, restarts. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -22,26 +22,13 @@ import {
 import { assertProblem } from '../support/client.ts'
 import type { Client } from '../support/client.ts'
 import { freePort } from '../support/free-port.ts'
+import { noted } from '../support/processes.ts'
 import { assertLedger, eventually, startServer } from '../support/server.ts'
 
 function directoryFor(t: TestContext): string {
   const directory = mkdtempSync(join(tmpdir(), 'berth-builds-'))
   t.after(() => rmSync(directory, { recursive: true, force: true }))
   return directory
-}
-
-/** The processes that a step `note-start` has written down, and which of them live. */
-function noted(file: string): { readonly all: number[]; readonly alive: number[] } {
-  const all = existsSync(file) ? readFileSync(file, 'utf8').trim().split('\n').map(Number) : []
-  const alive = all.filter((pid) => {
-    try {
-      // A zombie is no process any more, only its status.
-      return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'))
-    } catch {
-      return false
-    }
-  })
-  return { all, alive }
 }
 
 test('a site without a builder says so', async (t) => {

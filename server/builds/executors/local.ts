@@ -6,13 +6,12 @@
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, open, readdir, readFile, rm, stat } from 'node:fs/promises'
-import type { FileHandle } from 'node:fs/promises'
-import { join } from 'node:path'
+import { readFile } from 'node:fs/promises'
 import { setTimeout } from 'node:timers/promises'
 
 import { Failure } from '../../failure.ts'
 import type { Executor, JobStart } from '../executor.ts'
+import { RunnerLogs } from './runner-logs.ts'
 
 const politeMs = 5_000
 const killMs = 3_000
@@ -20,17 +19,17 @@ const lookMs = 50
 
 export class LocalExecutor implements Executor {
   readonly #command: readonly string[]
-  readonly #logs: string
+  readonly #logs: RunnerLogs
 
   /** The program and its arguments, to which `--job FILE` is added; where runners' logs are kept. */
   constructor(command: readonly string[], logs: string) {
     this.#command = command
-    this.#logs = logs
+    this.#logs = new RunnerLogs(logs)
   }
 
   async start(job: JobStart): Promise<string> {
     const [program = '', ...args] = this.#command
-    const log = await this.#openLog(job.id)
+    const log = await this.#logs.open(job.id)
     const child = spawn(program, [...args, '--job', job.jobFile], {
       detached: true,
       stdio: ['ignore', log.fd, log.fd],
@@ -64,28 +63,11 @@ export class LocalExecutor implements Executor {
   /** The last line of the runner's log: why it could not begin, for example. */
   async reason(handle: string): Promise<string> {
     const [, , id = ''] = handle.split(':')
-    const text = await readFile(this.#logOf(id), 'utf8').catch(() => '')
-    const last = text.trimEnd().split('\n').at(-1) ?? ''
-    return last === '' ? '' : `its runner ended, and said: ${messageOf(last)}`
+    return await this.#logs.lastWords(id)
   }
 
-  /** Removes logs that are older than this many days. */
   async removeLogs(days: number): Promise<void> {
-    const before = Date.now() - days * 86_400_000
-    for (const name of await readdir(this.#logs).catch(() => [])) {
-      const file = join(this.#logs, name)
-      const { mtimeMs } = await stat(file).catch(() => ({ mtimeMs: Date.now() }))
-      if (mtimeMs < before) await rm(file, { force: true })
-    }
-  }
-
-  async #openLog(id: string): Promise<FileHandle> {
-    await mkdir(this.#logs, { recursive: true, mode: 0o700 })
-    return await open(this.#logOf(id), 'a', 0o600)
-  }
-
-  #logOf(id: string): string {
-    return join(this.#logs, `${id}.log`)
+    await this.#logs.expire(days)
   }
 
   async cancel(handle: string): Promise<void> {
@@ -113,19 +95,6 @@ export class LocalExecutor implements Executor {
       await setTimeout(lookMs)
     }
     return true
-  }
-}
-
-/** Runners log JSON, one object a line; anything else is shown as it is. */
-function messageOf(line: string): string {
-  try {
-    const { msg, err } = JSON.parse(line) as { msg?: string; err?: { message?: string } }
-    return [msg, err?.message]
-      .filter((part) => part !== undefined)
-      .join(': ')
-      .slice(0, 500)
-  } catch {
-    return line.slice(0, 500)
   }
 }
 
