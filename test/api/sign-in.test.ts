@@ -153,13 +153,13 @@ test('an unknown name and a wrong password take the same time', async (t) => {
     assertProblem(await signIn(server, name, 'wrong'), 401)
     took[name].push(performance.now() - startedAt)
   }
-  for (let round = 0; round < 100; round += 1) {
+  for (let round = 0; round < 40; round += 1) {
     for (const name of round % 2 === 0 ? names : names.toReversed()) await measure(name)
   }
   // Whatever else the machine does only adds: what the work itself takes is in the quick ones.
   const [known, unknown] = [quick(took.timed), quick(took.untimed)]
   const difference = Math.abs(known - unknown)
-  assert.equal(took.timed.length + took.untimed.length, 200)
+  assert.equal(took.timed.length + took.untimed.length, 80)
   assert.ok(
     difference < Math.max(10, known / 8),
     `${known.toFixed(1)} ms for a known name, ${unknown.toFixed(1)} ms for an unknown one`,
