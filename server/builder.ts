@@ -47,7 +47,7 @@ async function main(settings: BuilderProgramSettings): Promise<void> {
   const link = openHostLink(settings)
   log.info({ name: settings.name, url: settings.url, archs, slots }, 'started')
   try {
-    await serveBuilds({ settings, link, runs, log, connected: () => {}, stop: stop.signal })
+    await serveBuilds({ settings, link, runs, log, stop: stop.signal })
   } finally {
     clearInterval(clock)
     link.close()

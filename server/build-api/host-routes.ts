@@ -3,7 +3,7 @@
  * address and for nothing else. The host says what it has, and is answered when there is something to
  * do, or after a while; then it asks again.
  */
-import type { Router } from 'express'
+import type { Request, RequestHandler, Router } from 'express'
 import { z } from 'zod'
 
 import type { BuilderHosts } from '../builds/builder-hosts.ts'
@@ -42,16 +42,22 @@ const report = z.object({
 
 export function hostRoutes(hosts: BuilderHosts): Router {
   const router = newRouter()
+  const builders = new WeakMap<Request, string>()
 
-  router.post('/v1/runner/host', jsonBody('1mb'), async (req, res) => {
+  // Before anything of the body is read.
+  const authenticate: RequestHandler = async (req, _res, next) => {
     const token = bearerToken(req)
     if (token === undefined) throw unauthenticated('A builder host sends its token.')
-    const builder = await hosts.authenticate(token)
+    builders.set(req, await hosts.authenticate(token))
+    next()
+  }
+
+  router.post('/v1/runner/host', authenticate, jsonBody('1mb'), async (req, res) => {
     const { name, selfTest, ...said } = parse(report, req.body)
     const gone = new AbortController()
     res.on('close', () => gone.abort())
     const answer = await hosts.exchange(
-      builder,
+      builders.get(req) ?? '',
       name,
       { ...said, selfTest: selfTest && { ...selfTest, at: new Date(selfTest.at) } },
       gone.signal,

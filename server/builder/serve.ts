@@ -18,8 +18,6 @@ export interface ServeOptions {
   readonly link: HostLink
   readonly runs: Runs
   readonly log: Log
-  /** Called when the server has answered for the first time. */
-  readonly connected: () => void
   /** Aborted when the program has to end. */
   readonly stop: AbortSignal
 }
@@ -85,7 +83,6 @@ export async function serveBuilds(options: ServeOptions): Promise<void> {
       asking = new AbortController()
       try {
         const answer = await link.ask(reportNow(), asking.signal)
-        if (!isConnected) options.connected()
         if (!isConnected || complaint !== '') log.info({ url: settings.url }, 'connected')
         isConnected = true
         complaint = ''

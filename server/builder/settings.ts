@@ -16,7 +16,7 @@ const schema = z.strictObject({
   url: z.url({ protocol: /^https?$/ }).transform((value) => value.replace(/\/+$/, '')),
   /** A certificate authority of the site's own, as PEM; runners get it too. */
   ca: z.string().startsWith('/').optional(),
-  /** Read when systemd hands over no credential `builder-token`. */
+  /** Read when systemd hands over no credential. */
   token_file: z.string().startsWith('/').optional(),
   /** As it was added with berthctl. */
   name: builderName,
@@ -76,10 +76,15 @@ export function readBuilderSettings(file: string): BuilderProgramSettings {
   }
 }
 
+/** Names of a credential: by itself, by its key, and as one file of a directory `berth-builder`. */
+const credentialNames = ['builder-token', 'server.token_file', 'berth-builder_server.token_file']
+
 function readToken(file: string | undefined): Secret {
   const credentials = process.env['CREDENTIALS_DIRECTORY']
-  const handedOver = credentials === undefined ? undefined : join(credentials, 'builder-token')
-  if (handedOver !== undefined && existsSync(handedOver)) return secretIn(handedOver)
+  for (const name of credentials === undefined ? [] : credentialNames) {
+    const handedOver = join(credentials ?? '', name)
+    if (existsSync(handedOver)) return secretIn(handedOver)
+  }
   if (file === undefined) {
     throw new Error(
       'There is no token: set token_file, or LoadCredential=builder-token:FILE in the unit.',

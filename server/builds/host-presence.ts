@@ -63,7 +63,7 @@ export interface HostTimes {
   readonly end: number
 }
 
-const usual: HostTimes = { hold: 15, between: 5, start: 10, end: 12 }
+const usual: HostTimes = { hold: 15, between: 5, start: 6, end: 12 }
 
 interface Present {
   report: HostReport

@@ -52,14 +52,10 @@ function directoryFor(t: TestContext): string {
 
 async function waitsFor(user: Client, id: string, reason: RegExp): Promise<void> {
   let seen = ''
-  await soon(
-    async () => {
-      seen = String((await user.get(`/v1/build/${id}`)).json.data.queue?.reason)
-      return reason.test(seen)
-    },
-    `build ${id} waits for ${reason.source}`,
-    deadlineMs,
-  ).catch((error: Error) => {
+  await soon(async () => {
+    seen = String((await user.get(`/v1/build/${id}`)).json.data.queue?.reason)
+    return reason.test(seen)
+  }, `build ${id} waits for ${reason.source}`).catch((error: Error) => {
     throw new Error(`${error.message}; it says: ${seen}`)
   })
 }
