@@ -67,6 +67,7 @@ async function serve(appliance: Appliance, signalled: Promise<string>): Promise<
 
   void (async () => {
     log.info({ signal: await signalled }, 'stopping: running requests may end')
+    appliance.builder.release()
     await listener.close(drainMs)
     await schedule.stop()
     await appliance.close()
