@@ -101,6 +101,7 @@ async function build(job: Job, running: Running): Promise<Outcome> {
   const egress = openEgress(sandbox.door, {
     lists: [job.allowedHosts, ...(settings.allowedHosts ? [settings.allowedHosts] : [])],
     privateNetworks: settings.privateNetworks,
+    privateHosts: settings.privateHosts,
     endpoint: {
       libraryUrl: job.libraryUrl,
       registryUrl: job.registryUrl,
@@ -230,7 +231,7 @@ function command(job: Job, settings: RunnerSettings): string {
 /** The door speaks no TLS; other registries keep theirs, as far as one definition can have both. */
 function needsPlainHttp(job: Job): string[] {
   const host = new URL(job.registryUrl).host
-  return job.definition.includes(host) ? ['--no-https'] : []
+  return job.definition.toLowerCase().includes(host) ? ['--no-https'] : []
 }
 
 function quote(text: string): string {

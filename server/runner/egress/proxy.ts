@@ -9,8 +9,9 @@ import { connect } from 'node:net'
 import type { Server, Socket } from 'node:net'
 import { pipeline } from 'node:stream/promises'
 
+import { parseDestination } from '../../host-list.ts'
 import { networkList } from './addresses.ts'
-import { addressFor, NotAllowed, parseDestination, resolveOnHost } from './allow-list.ts'
+import { addressFor, NotAllowed, resolveOnHost } from './allow-list.ts'
 import type { Resolve } from './allow-list.ts'
 import { serveEndpoint } from './endpoint.ts'
 import type { EndpointOptions } from './endpoint.ts'
@@ -19,6 +20,8 @@ export interface EgressOptions {
   /** Lists of hosts, each of which has to hold a host. */
   readonly lists: readonly (readonly string[])[]
   readonly privateNetworks: readonly string[]
+  /** Names behind which private addresses may stand. */
+  readonly privateHosts: readonly string[]
   readonly endpoint: EndpointOptions
   /** Told what was refused, for the person whose build it is. */
   refused(what: string): void
@@ -43,7 +46,10 @@ const ofOneHop = [
 
 /** Serves what comes in by `door`; ends with it. */
 export function openEgress(door: Server, options: EgressOptions): { close(): void } {
-  const privateNetworks = networkList(options.privateNetworks)
+  const places = {
+    networks: networkList(options.privateNetworks),
+    hosts: options.privateHosts,
+  }
   const endpoint = serveEndpoint(options.endpoint)
   const resolve = options.resolve ?? resolveOnHost
   const sockets = new Set<Socket>()
@@ -52,7 +58,7 @@ export function openEgress(door: Server, options: EgressOptions): { close(): voi
   async function open(authority: string, defaultPort: number): Promise<Socket> {
     const destination = parseDestination(authority, defaultPort)
     if (destination === undefined) throw new NotAllowed(`"${authority}" is no host`)
-    const address = await addressFor(destination, options.lists, privateNetworks, resolve)
+    const address = await addressFor(destination, options.lists, places, resolve)
     return await connectTo(address, destination.port)
   }
 
