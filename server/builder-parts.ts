@@ -22,7 +22,9 @@ import { BuildOutput } from './builds/output.ts'
 import { BuildQueue } from './builds/queue.ts'
 import type { QueueTimes } from './builds/queue.ts'
 import { BuildSignals } from './builds/signals.ts'
+import { BuildSources } from './builds/sources.ts'
 import type { Config } from './config.ts'
+import type { Artifacts } from './content/artifacts.ts'
 import type { BlobUploads } from './content/blob-uploads.ts'
 import { BuiltImages } from './content/built-images.ts'
 import type { Digest } from './content/names.ts'
@@ -50,6 +52,7 @@ export interface BuilderNeeds {
   readonly log: Log
   readonly database: Database
   readonly registry: Registry
+  readonly artifacts: Artifacts
   readonly uploads: Uploads
   readonly blobUploads: BlobUploads
   readonly tokens: Tokens
@@ -96,6 +99,13 @@ export function assembleBuilder(needs: BuilderNeeds): BuilderParts {
     signals,
     settings,
     defaults,
+    sources: new BuildSources({
+      registry,
+      artifacts: needs.artifacts,
+      defaults,
+      allowedHosts: settings.allowedHosts,
+      own: { library: hostOf(services.library), registry: hostOf(services.registry) },
+    }),
     libraryUrls: [...new Set([services.library, config.publicUrl])],
     unavailable: (host) => queue.unavailable(host),
     jobWaits: (id) => queue.jobWaits(id),
@@ -113,7 +123,6 @@ export function assembleBuilder(needs: BuilderNeeds): BuilderParts {
     settings,
     defaults,
     maxImageBytes: config.library.maxImageBytes,
-    defaultQuotaBytes: config.quotaBytes,
     imageArrived: needs.imageArrived,
   })
   const openedAt = new Date()
@@ -156,6 +165,10 @@ function executorOf(host: BuilderHost, directory: string): Executor {
   const { options, jobDir = join(directory, 'jobs') } = host
   const batch = { command, options, directory: jobDir }
   return host.executor === 'slurm' ? new SlurmExecutor(batch) : new PbsExecutor(batch)
+}
+
+function hostOf(url: string): string {
+  return new URL(url).host
 }
 
 /** On this host the listener itself: no proxy and no name are needed. */

@@ -14,6 +14,7 @@ import { sql } from '../database.ts'
 import type { Database, Db } from '../database.ts'
 import { denied, Failure, invalid, notFound, Throttled } from '../failure.ts'
 import { newId } from '../identifiers.ts'
+import { acceptDefinition, lineOfContext } from './acceptance.ts'
 import {
   countBuilds,
   countQueued,
@@ -25,15 +26,12 @@ import {
 } from './build-rows.ts'
 import type { BuildCounts, BuildFilter, BuildRow } from './build-rows.ts'
 import type { BuildContexts } from './contexts.ts'
-import { checkDefinition } from './definition/check.ts'
-import { filesOf } from './definition/files.ts'
-import type { FilesSection } from './definition/files.ts'
-import { parseDefinition } from './definition/parse.ts'
 import type { BuildEnding } from './ending.ts'
 import { heldBack, inOrder } from './fair-share.ts'
 import type { OutputFiles } from './output-files.ts'
 import { requireBuilder } from './rights.ts'
 import type { BuildSignals } from './signals.ts'
+import type { BuildSources } from './sources.ts'
 import { ephemeralTarget, parseTarget } from './target.ts'
 import type { Target } from './target.ts'
 
@@ -64,6 +62,7 @@ export interface BuildsParts {
   readonly signals: BuildSignals
   readonly settings: BuilderSettings
   readonly defaults: NameDefaults
+  readonly sources: BuildSources
   /** Origins under which this site's library is known. */
   readonly libraryUrls: readonly string[]
   /** Why this builder takes nothing at the moment; undefined when it does. */
@@ -74,9 +73,7 @@ export interface BuildsParts {
   readonly wake: () => void
 }
 
-const maxDefinition = 1 << 20
 const maxListed = 1_000
-const maxShown = 10
 
 export class Builds {
   readonly #parts: BuildsParts
@@ -89,8 +86,8 @@ export class Builds {
     const { database, settings, contexts } = this.#parts
     requireSite(settings)
     const account = requireBuilder(actor)
-    const definition = this.#readDefinition(submission)
     const arch = this.#chooseArch(submission.arch)
+    const definition = await acceptDefinition(account, { ...submission, arch }, this.#parts)
     const id = newId()
     const { target, ephemeral } = await this.#chooseTarget(account, id, submission)
     await database.transaction(async (tx) => {
@@ -101,13 +98,13 @@ export class Builds {
       const contextId =
         contextDigest === undefined
           ? null
-          : await contexts.claim(tx, account.accountId, contextDigest)
+          : await lineOfContext(definition, contexts.claim(tx, account.accountId, contextDigest))
       await insertBuild(tx, {
         id,
         accountId: account.accountId,
         tokenId: account.tokenId ?? null,
         arch,
-        definition,
+        definition: definition.text,
         workingDir: submission.workingDir ?? '/',
         buildArgs: submission.buildArgs,
         contextId,
@@ -120,23 +117,6 @@ export class Builds {
     })
     this.#parts.wake()
     return await this.#found(id)
-  }
-
-  #readDefinition(submission: Submission): string {
-    const { definition } = submission
-    const text = textOf(definition)
-    if (text.trim() === '') throw invalid('build', 'The definition file is empty.')
-    const problems = checkDefinition(parseDefinition(definition, submission.buildArgs), {
-      agents: this.#parts.settings.agents,
-      hasContext: submission.contextDigest !== undefined,
-    })
-    if (problems.length === 0) return text
-    const shown = problems
-      .slice(0, maxShown)
-      .map(({ line, message }) => (line > 0 ? `line ${line}: ${message}` : message))
-    const more = problems.length - shown.length
-    if (more > 0) shown.push(`and ${more} more`)
-    throw invalid('build', `The definition file cannot be built here: ${shown.join('; ')}`)
   }
 
   #chooseArch(wanted: string | undefined): string {
@@ -175,6 +155,8 @@ export class Builds {
         `You may not push to "${target.entity}": you are signed in as ${account.name}, and your own space is library://${account.name}/…`,
       )
     }
+    // How much the image will have nobody knows; a space that takes nothing will not take it either.
+    await registry.roomIn(target.entity)
     return { target, ephemeral }
   }
 
@@ -297,31 +279,6 @@ export class Builds {
     if (build === undefined) throw noSuchBuild(id)
     return build
   }
-}
-
-function textOf(definition: Buffer): string {
-  if (definition.length > maxDefinition) {
-    throw new Failure('too-large', 'build', 'A definition file has 1 MiB at most.')
-  }
-  try {
-    const text = new TextDecoder('utf-8', { fatal: true }).decode(definition)
-    if (!text.includes('\0')) return text
-  } catch {
-    // Said below.
-  }
-  throw invalid('build', 'The definition file is not a text in UTF-8.')
-}
-
-/**
- * The files that a definition names, as scs-build asks for them before every build. Throws `invalid`
- * for what cannot be read as a definition; whether it may be built is said at the submission.
- */
-export function filesNamedIn(actor: Actor, definition: Buffer): readonly FilesSection[] {
-  requireBuilder(actor)
-  const parsed = parseDefinition(Buffer.from(textOf(definition)), {})
-  const [fault] = parsed.faults
-  if (fault === undefined) return filesOf(parsed)
-  throw invalid('build', `line ${fault.line}: ${fault.message}`)
 }
 
 function mayUse(account: AccountActor, build: BuildRow): boolean {

@@ -46,7 +46,6 @@ export interface JobsParts {
   readonly settings: BuilderSettings
   readonly defaults: NameDefaults
   readonly maxImageBytes: number
-  readonly defaultQuotaBytes: number
   /** Called when an image has arrived: its signatures are looked at. */
   readonly imageArrived: (digest: Digest) => Promise<unknown>
 }
@@ -73,9 +72,11 @@ export class Jobs {
   }
 
   /** The runner has come. Asking again is harmless, and makes a new credential for pulling. */
-  async take({ build }: RunnerJob): Promise<JobDescription> {
+  async take(job: RunnerJob): Promise<JobDescription> {
     const { database, tokens, settings } = this.#parts
+    const { build } = job
     const account = await this.#account(build)
+    const limits = { ...limitsOf(settings), imageBytes: await this.#imageBytes(job) }
     await database.query(sql`
       update builds set state = 'running', started_at = coalesce(started_at, now()),
         heartbeat_at = now()
@@ -83,7 +84,6 @@ export class Jobs {
     this.#parts.signals.changed(build.id)
     const seconds = settings.secondsPerBuild + spareSeconds
     const pullToken = await tokens.issueForBuild(account, build.id, seconds)
-    const limits = { ...limitsOf(settings), imageBytes: await this.#imageBytes(build) }
     return { build, limits, allowedHosts: settings.allowedHosts, pullToken }
   }
 
@@ -155,16 +155,21 @@ export class Jobs {
     )
   }
 
-  /** What the target's space has free now; the push reserves exactly the image's size. */
-  async #imageBytes(build: BuildRow): Promise<number> {
-    const { registry, maxImageBytes, defaultQuotaBytes } = this.#parts
+  /**
+   * What the target's space has free now is the most that the image may have: its size is not known
+   * before it is there, and the push reserves exactly that. A space that has become full while the build
+   * waited ends it here, before it takes its time.
+   */
+  async #imageBytes({ build, attempt }: RunnerJob): Promise<number> {
+    const { registry, ending, maxImageBytes } = this.#parts
     const [entity = ''] = build.targetPath.split('/')
-    const space = await registry.getEntity(entity).catch(() => undefined)
-    const free =
-      space === undefined
-        ? defaultQuotaBytes
-        : space.quotaBytes - space.usedBytes - space.reservedBytes
-    return Math.max(1, Math.min(free, maxImageBytes))
+    try {
+      return Math.min(await registry.roomIn(entity), maxImageBytes)
+    } catch (error) {
+      if (!(error instanceof Failure) || error.kind !== 'over-quota') throw error
+      await ending.end(build.id, { state: 'failed', reason: error.message, attempt })
+      throw error
+    }
   }
 }
 
