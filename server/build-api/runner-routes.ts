@@ -41,15 +41,14 @@ export function runnerRoutes(parts: RunnerApiParts): Router {
   }
 
   router.get('/v1/runner/job', async (req, res) => {
-    const { build, limits, allowedHosts, pullToken } = await jobs.take(await jobOf(req))
+    const { build, definition, limits, allowedHosts, pullToken } = await jobs.take(await jobOf(req))
     const server = parts.serverUrl(build.builder)
     res.set('Cache-Control', 'no-store').json({
       data: {
         id: build.id,
         arch: build.arch,
-        definition: build.definition,
+        definition,
         workingDir: build.workingDir,
-        buildArgs: build.buildArgs,
         contextUrl: build.contextId === null ? null : `${server}/v1/runner/context`,
         libraryUrl: parts.libraryUrl,
         registryUrl: parts.registryUrl,

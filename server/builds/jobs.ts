@@ -16,6 +16,7 @@ import { Failure, invalid, notFound, unauthenticated } from '../failure.ts'
 import { findBuild } from './build-rows.ts'
 import type { BuildRow, FinalState } from './build-rows.ts'
 import type { BuildContexts } from './contexts.ts'
+import { parseDefinition } from './definition/parse.ts'
 import type { BuildEnding } from './ending.ts'
 import type { JobLimits } from './executor.ts'
 import type { Acknowledged, BuildOutput } from './output.ts'
@@ -29,6 +30,8 @@ export interface RunnerJob {
 
 export interface JobDescription {
   readonly build: BuildRow
+  /** With its build arguments in their places: what was judged at the submission is what is built. */
+  readonly definition: string
   readonly limits: JobLimits
   readonly allowedHosts: readonly string[]
   readonly pullToken: string
@@ -84,7 +87,10 @@ export class Jobs {
     this.#parts.signals.changed(build.id)
     const seconds = settings.secondsPerBuild + spareSeconds
     const pullToken = await tokens.issueForBuild(account, build.id, seconds)
-    return { build, limits, allowedHosts: settings.allowedHosts, pullToken }
+    const { text } = parseDefinition(build.definition, build.buildArgs)
+    // One that was taken by an older server, and that this one would refuse, goes as it is.
+    const definition = text === '' ? build.definition : text
+    return { build, definition, limits, allowedHosts: settings.allowedHosts, pullToken }
   }
 
   async append(job: RunnerJob, offset: number, bytes: Buffer): Promise<Acknowledged> {

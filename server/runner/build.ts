@@ -208,9 +208,6 @@ function command(job: Job, settings: RunnerSettings): string {
     ),
   }
   const directory = quote(insideWorkingDirectory(job.workingDir ?? '/'))
-  const buildArgs = Object.entries(job.buildArgs).map(
-    ([name, value]) => `--build-arg ${quote(`${name}=${value}`)}`,
-  )
   return [
     'set -eu',
     'umask 022',
@@ -223,7 +220,7 @@ function command(job: Job, settings: RunnerSettings): string {
     `mkdir -p ${directory}`,
     `cd ${directory}`,
     ...Object.entries(variables).map(([name, value]) => `export ${name}=${quote(value)}`),
-    `exec ${[quote(settings.apptainer), 'build', ...needsPlainHttp(job), ...buildArgs].join(' ')} /build/image.sif /.berth/definition`,
+    `exec ${[quote(settings.apptainer), 'build', ...needsPlainHttp(job)].join(' ')} /build/image.sif /.berth/definition`,
     '',
   ].join('\n')
 }

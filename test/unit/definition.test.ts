@@ -497,3 +497,28 @@ test('a definition as an object: files of the submitter, scripts in the order th
   assert.equal(buildData.buildScripts.post, ' one\n two\n')
   assert.deepEqual(describeDefinition(parseDefinition('')).header, { bootstrap: '', from: '' })
 })
+
+test('the text has the values in their places, and every line keeps its number', () => {
+  const text = [
+    '# {{ not a place',
+    '',
+    'Bootstrap: docker',
+    'From: {{ HOST }}/a:{{V}}',
+    '%arguments',
+    ' V=1',
+    '%post',
+    ' echo {{ V }} # {{ V }}',
+    'Bootstrap: scratch',
+    '%files',
+    ' {{ HOST }}/x /y',
+    '',
+  ]
+  const parsed = parseDefinition(text.join('\r\n'), { HOST: 'h.example', V: '2' })
+  assert.deepEqual(parsed.faults, [])
+  const expected = text.map((line, index) => {
+    if (index === 7) return ' echo 2 # {{ V }}'
+    return line.replace('{{ HOST }}', 'h.example').replace('{{V}}', '2')
+  })
+  assert.equal(parsed.text, expected.join('\r\n'))
+  assert.equal(parseDefinition('Bootstrap: docker\nFrom: {{ X }}\n').text, '')
+})

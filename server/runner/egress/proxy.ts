@@ -6,10 +6,11 @@
 import { createServer as createHttpServer, request as sendRequest } from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { connect } from 'node:net'
-import type { Server, Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { pipeline } from 'node:stream/promises'
 
 import { parseDestination } from '../../host-list.ts'
+import type { NetworkDoor } from '../network-door.ts'
 import { networkList } from './addresses.ts'
 import { addressFor, NotAllowed, resolveOnHost } from './allow-list.ts'
 import type { Resolve } from './allow-list.ts'
@@ -45,7 +46,7 @@ const ofOneHop = [
 ]
 
 /** Serves what comes in by `door`; ends with it. */
-export function openEgress(door: Server, options: EgressOptions): { close(): void } {
+export function openEgress(door: NetworkDoor, options: EgressOptions): { close(): void } {
   const places = {
     networks: networkList(options.privateNetworks),
     hosts: options.privateHosts,
@@ -126,7 +127,7 @@ export function openEgress(door: Server, options: EgressOptions): { close(): voi
     await pipeline(answer, res)
   }
 
-  door.on('connection', (socket: Socket) => {
+  door.serve((socket) => {
     if (sockets.size >= mostConnections) {
       socket.destroy()
       return
