@@ -1,18 +1,13 @@
 /** What people do with builds: hand in, look, cancel, forget. */
 import type { AccountActor, Actor } from '../accounts/actor.ts'
 import { audit } from '../accounts/audit.ts'
-import {
-  requireAccount,
-  requireAdministrator,
-  requireFullAccount,
-} from '../accounts/permissions.ts'
+import { requireAccount, requireAdministrator } from '../accounts/permissions.ts'
 import type { BuilderHost, BuilderSettings } from '../builder-settings.ts'
-import { parseEntityName } from '../content/names.ts'
 import type { Digest, NameDefaults } from '../content/names.ts'
 import type { Registry } from '../content/registry.ts'
 import { sql } from '../database.ts'
 import type { Database, Db } from '../database.ts'
-import { denied, Failure, invalid, notFound, Throttled } from '../failure.ts'
+import { Failure, invalid, notFound, Throttled } from '../failure.ts'
 import { newId } from '../identifiers.ts'
 import { acceptDefinition, lineOfContext } from './acceptance.ts'
 import {
@@ -25,6 +20,8 @@ import {
   listWaiting,
 } from './build-rows.ts'
 import type { BuildCounts, BuildFilter, BuildRow } from './build-rows.ts'
+import { chooseTarget } from './chosen-target.ts'
+import type { WantedTarget } from './chosen-target.ts'
 import type { BuildContexts } from './contexts.ts'
 import type { BuildEnding } from './ending.ts'
 import { heldBack, inOrder } from './fair-share.ts'
@@ -32,14 +29,9 @@ import type { OutputFiles } from './output-files.ts'
 import { requireBuilder } from './rights.ts'
 import type { BuildSignals } from './signals.ts'
 import type { BuildSources } from './sources.ts'
-import { ephemeralTarget, parseTarget } from './target.ts'
-import type { Target } from './target.ts'
 
-export interface Submission {
+export interface Submission extends WantedTarget {
   readonly definition: Buffer
-  /** Empty: nobody named a target. */
-  readonly libraryRef: string
-  readonly libraryUrl: string | undefined
   readonly arch: string | undefined
   readonly workingDir: string | undefined
   readonly buildArgs: Readonly<Record<string, string>>
@@ -89,7 +81,7 @@ export class Builds {
     const arch = this.#chooseArch(submission.arch)
     const definition = await acceptDefinition(account, { ...submission, arch }, this.#parts)
     const id = newId()
-    const { target, ephemeral } = await this.#chooseTarget(account, id, submission)
+    const { target, ephemeral } = await chooseTarget(account, id, submission, this.#parts)
     await database.transaction(async (tx) => {
       // One after the other for an account, so that two cannot both take the last place.
       await tx.query(sql`select 1 from accounts where id = ${account.accountId} for update`)
@@ -128,36 +120,6 @@ export class Builds {
       'builder',
       `No builder of this site makes images for "${arch.slice(0, 32)}": it has ${offered.join(', ')}.`,
     )
-  }
-
-  /** Authorised now, so that nobody waits for a build whose image cannot be stored. */
-  async #chooseTarget(
-    account: AccountActor,
-    id: string,
-    { libraryRef, libraryUrl }: Submission,
-  ): Promise<{ readonly target: Target; readonly ephemeral: boolean }> {
-    const { registry, defaults, libraryUrls } = this.#parts
-    const hosts = libraryUrls.map((url) => new URL(url).host)
-    if (libraryUrl !== undefined && !hosts.includes(hostOf(libraryUrl))) {
-      const text = `This builder stores images in ${libraryUrls[0]} only, not in ${libraryUrl.slice(0, 200)}.`
-      throw invalid('build', text)
-    }
-    const ephemeral = libraryRef === ''
-    const target = ephemeral
-      ? ephemeralTarget(account.name, id, defaults)
-      : parseTarget(libraryRef, defaults, hosts)
-    parseEntityName(target.entity)
-    if (!ephemeral) requireFullAccount(account)
-    // A credential for building only may not push, and the default target is its way to build.
-    if (!(await registry.mayPush({ ...account, scope: 'all' }, target.entity))) {
-      throw denied(
-        'entity',
-        `You may not push to "${target.entity}": you are signed in as ${account.name}, and your own space is library://${account.name}/…`,
-      )
-    }
-    // How much the image will have nobody knows; a space that takes nothing will not take it either.
-    await registry.roomIn(target.entity)
-    return { target, ephemeral }
   }
 
   async #requireRoom(tx: Db, account: AccountActor): Promise<void> {
@@ -297,12 +259,4 @@ export function requireSite(settings: BuilderSettings): void {
     'builder',
     'This site has no builder: build on your own machine and push the image.',
   )
-}
-
-function hostOf(url: string): string {
-  try {
-    return new URL(url).host
-  } catch {
-    throw invalid('build', `"${url.slice(0, 200)}" is not the address of a library.`)
-  }
 }
