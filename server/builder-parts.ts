@@ -104,7 +104,10 @@ export function assembleBuilder(needs: BuilderNeeds): BuilderParts {
       artifacts: needs.artifacts,
       defaults,
       allowedHosts: settings.allowedHosts,
-      own: { library: hostOf(services.library), registry: hostOf(services.registry) },
+      own: {
+        library: new URL(services.library).host,
+        registry: new URL(services.registry).host,
+      },
     }),
     libraryUrls: [...new Set([services.library, config.publicUrl])],
     unavailable: (host) => queue.unavailable(host),
@@ -165,10 +168,6 @@ function executorOf(host: BuilderHost, directory: string): Executor {
   const { options, jobDir = join(directory, 'jobs') } = host
   const batch = { command, options, directory: jobDir }
   return host.executor === 'slurm' ? new SlurmExecutor(batch) : new PbsExecutor(batch)
-}
-
-function hostOf(url: string): string {
-  return new URL(url).host
 }
 
 /** On this host the listener itself: no proxy and no name are needed. */
