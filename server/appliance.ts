@@ -167,11 +167,13 @@ async function assemble(
     validDays: config.tokens.validDays,
     perAccount: config.tokens.perAccount,
   })
+  const artifacts = new Artifacts(database, blobs, registry, { defaultQuotaBytes })
   const builder = assembleBuilder({
     config,
     log,
     database,
     registry,
+    artifacts,
     uploads,
     blobUploads,
     tokens,
@@ -188,7 +190,7 @@ async function assemble(
     collectionAccess: new CollectionAccess(database, registry),
     uploads,
     blobUploads,
-    artifacts: new Artifacts(database, blobs, registry, { defaultQuotaBytes }),
+    artifacts,
     tokens,
     registryTokens: new RegistryTokens(signingKey, tokens, config.publicUrl),
     reports: new LibraryReports(database),

@@ -28,7 +28,9 @@ import { BuildOutput } from './builds/output.ts'
 import { BuildQueue, usualQueueTimes } from './builds/queue.ts'
 import type { QueueTimes } from './builds/queue.ts'
 import { BuildSignals } from './builds/signals.ts'
+import { BuildSources } from './builds/sources.ts'
 import type { Config } from './config.ts'
+import type { Artifacts } from './content/artifacts.ts'
 import type { BlobUploads } from './content/blob-uploads.ts'
 import { BuiltImages } from './content/built-images.ts'
 import type { Digest } from './content/names.ts'
@@ -58,6 +60,7 @@ export interface BuilderNeeds {
   readonly log: Log
   readonly database: Database
   readonly registry: Registry
+  readonly artifacts: Artifacts
   readonly uploads: Uploads
   readonly blobUploads: BlobUploads
   readonly tokens: Tokens
@@ -116,6 +119,16 @@ export function assembleBuilder(needs: BuilderNeeds): BuilderParts {
     signals,
     settings,
     defaults,
+    sources: new BuildSources({
+      registry,
+      artifacts: needs.artifacts,
+      defaults,
+      allowedHosts: settings.allowedHosts,
+      own: {
+        library: new URL(services.library).host,
+        registry: new URL(services.registry).host,
+      },
+    }),
     libraryUrls: [...new Set([services.library, config.publicUrl])],
     jobWaits: (id) => queue.jobWaits(id),
     wake,
@@ -135,7 +148,6 @@ export function assembleBuilder(needs: BuilderNeeds): BuilderParts {
     settings,
     defaults,
     maxImageBytes: config.library.maxImageBytes,
-    defaultQuotaBytes: config.quotaBytes,
     imageArrived: needs.imageArrived,
   })
   const openedAt = new Date()

@@ -7,10 +7,13 @@ import { z } from 'zod'
 
 import { requireAccount, requireAdministrator } from '../accounts/permissions.ts'
 import type { BuilderSettings } from '../builder-settings.ts'
+import { readDefinition } from '../builds/acceptance.ts'
 import type { BuildRow } from '../builds/build-rows.ts'
-import { filesNamedIn, requireSite } from '../builds/builds.ts'
+import { requireSite } from '../builds/builds.ts'
 import type { Builds, Submission } from '../builds/builds.ts'
 import type { BuildContexts } from '../builds/contexts.ts'
+import { describeDefinition } from '../builds/definition/description.ts'
+import { filesOf } from '../builds/definition/files.ts'
 import type { BuildOutput } from '../builds/output.ts'
 import type { Capabilities } from '../capability.ts'
 import { parseLibraryHash } from '../content/names.ts'
@@ -19,7 +22,7 @@ import { actorOf } from '../http/actor.ts'
 import { contentLength, takeBody } from '../http/body.ts'
 import { flagOf, jsonBody, parse, queryOf, rawBody } from '../http/parse.ts'
 import { newRouter } from '../http/router.ts'
-import { buildJson } from './json.ts'
+import { buildJson, listedBuildJson } from './json.ts'
 
 export interface BuildApiParts {
   readonly builds: Builds
@@ -91,12 +94,14 @@ export function buildRoutes(parts: BuildApiParts): Router {
 
   // scs-build asks before every build, and packs what it is told (protocol.md 8.6).
   router.post('/v1/convert-def-file', text, (req, res) => {
-    const sections = filesNamedIn(actorOf(req), textOf(req))
-    const files = sections.map((section) => ({
+    const definition = readDefinition(actorOf(req), textOf(req))
+    const files = filesOf(definition).map((section) => ({
       args: section.args,
       files: section.files.map(({ source, destination }) => ({ source, destination })),
     }))
-    res.json({ data: { buildData: { files } } })
+    const { buildData, ...rest } = describeDefinition(definition)
+    // A list here, and not the map that a build has: the one program that asks wants it so.
+    res.json({ data: { ...rest, buildData: { ...buildData, files } } })
   })
 
   router.get('/v1/build', async (req, res) => {
@@ -106,7 +111,7 @@ export function buildRoutes(parts: BuildApiParts): Router {
       to: timeOf(req, 'to'),
       includeDeleted: flagOf(req, 'includeDeleted') ?? false,
     })
-    res.json({ data: rows.map((row) => buildJson(row, addresses)) })
+    res.json({ data: rows.map((row) => listedBuildJson(row, addresses)) })
   })
 
   router.get('/v1/build/:id', async (req, res) => {

@@ -40,14 +40,13 @@ export function runnerRoutes(parts: RunnerApiParts): Router {
   }
 
   router.get('/v1/runner/job', async (req, res) => {
-    const { build, limits, allowedHosts, pullToken } = await jobs.take(await jobOf(req))
+    const { build, definition, limits, allowedHosts, pullToken } = await jobs.take(await jobOf(req))
     res.set('Cache-Control', 'no-store').json({
       data: {
         id: build.id,
         arch: build.arch,
-        definition: build.definition,
+        definition,
         workingDir: build.workingDir,
-        buildArgs: build.buildArgs,
         // Below the address that the runner has from its job file.
         contextUrl: build.contextId === null ? null : 'v1/runner/context',
         libraryUrl: parts.libraryUrl,

@@ -138,14 +138,28 @@ export async function readLedger(db: Db, entityId: number, defaultQuota: number)
   return row ?? { quotaBytes: defaultQuota, usedBytes: 0, reservedBytes: 0 }
 }
 
+/** What is free now. Throws `over-quota` with the numbers when that is nothing. */
+export function roomIn(ledger: Ledger): number {
+  const free = ledger.quotaBytes - ledger.usedBytes - ledger.reservedBytes
+  if (free > 0) return free
+  throw new Failure(
+    'over-quota',
+    'entity',
+    `quota exceeded: ${usageOf(ledger)}, so that no image fits any more. Delete images that are not needed and try again.`,
+  )
+}
+
 function overQuota(ledger: Ledger, size: number): Failure {
-  const running =
-    ledger.reservedBytes > 0 ? ` and ${inUnits(ledger.reservedBytes)} in running uploads` : ''
   return new Failure(
     'over-quota',
     'entity',
-    `quota exceeded: ${inUnits(ledger.usedBytes)} used${running} of ${inUnits(ledger.quotaBytes)}, and this image needs ${inUnits(size)}. Delete images that are not needed and push again.`,
+    `quota exceeded: ${usageOf(ledger)}, and this image needs ${inUnits(size)}. Delete images that are not needed and push again.`,
   )
+}
+
+function usageOf({ usedBytes, reservedBytes, quotaBytes }: Ledger): string {
+  const running = reservedBytes > 0 ? ` and ${inUnits(reservedBytes)} in running uploads` : ''
+  return `${inUnits(usedBytes)} used${running} of ${inUnits(quotaBytes)}`
 }
 
 /** 1536 → "1.50 KiB". Whole bytes are added where the rounding could hide the reason. */

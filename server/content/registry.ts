@@ -41,7 +41,7 @@ import {
   repeatIfRemoved,
 } from './places.ts'
 import type { CollectionRow, EntityOwner, EntityRow, RepositoryRow } from './places.ts'
-import { link, lockEntity, readLedger } from './quota.ts'
+import { link, lockEntity, readLedger, roomIn } from './quota.ts'
 import type { Ledger } from './quota.ts'
 import { searchPlaces } from './search.ts'
 import type { SearchQuery, SearchResult } from './search.ts'
@@ -124,6 +124,20 @@ export class Registry {
     const owner = existing ? undefined : await this.#ownerOf(this.#database, actor, entity)
     const ownerId = existing ? existing.ownerId : (owner?.groupId ?? owner?.accountId ?? null)
     return allows(actor, 'push', { entity, ownerId, private: false, readers: [] })
+  }
+
+  /**
+   * The bytes that a push to the space could bring now; the space need not be there yet. Only a
+   * reservation holds them. Throws `over-quota` with the numbers when there are none.
+   */
+  async roomIn(entity: string): Promise<number> {
+    const existing = await findEntity(this.#database, entity, this.#defaultQuota)
+    const { quotaBytes, usedBytes, reservedBytes } = existing ?? {
+      quotaBytes: this.#defaultQuota,
+      usedBytes: 0,
+      reservedBytes: 0,
+    }
+    return roomIn({ quotaBytes, usedBytes, reservedBytes })
   }
 
   /** An entity appears with its owner's first push; administrators may open others. */

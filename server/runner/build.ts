@@ -106,6 +106,7 @@ async function build(job: Job, running: Running): Promise<Outcome> {
   const egress = openEgress(sandbox.door, {
     lists: [job.allowedHosts, ...(settings.allowedHosts ? [settings.allowedHosts] : [])],
     privateNetworks: settings.privateNetworks,
+    privateHosts: settings.privateHosts,
     endpoint: {
       libraryUrl: job.libraryUrl,
       registryUrl: job.registryUrl,
@@ -212,9 +213,6 @@ function command(job: Job, settings: RunnerSettings): string {
     ),
   }
   const directory = quote(insideWorkingDirectory(job.workingDir ?? '/'))
-  const buildArgs = Object.entries(job.buildArgs).map(
-    ([name, value]) => `--build-arg ${quote(`${name}=${value}`)}`,
-  )
   return [
     'set -eu',
     'umask 022',
@@ -227,7 +225,7 @@ function command(job: Job, settings: RunnerSettings): string {
     `mkdir -p ${directory}`,
     `cd ${directory}`,
     ...Object.entries(variables).map(([name, value]) => `export ${name}=${quote(value)}`),
-    `exec ${[quote(settings.apptainer), 'build', ...needsPlainHttp(job), ...buildArgs].join(' ')} /build/image.sif /.berth/definition`,
+    `exec ${[quote(settings.apptainer), 'build', ...needsPlainHttp(job)].join(' ')} /build/image.sif /.berth/definition`,
     '',
   ].join('\n')
 }
@@ -235,7 +233,7 @@ function command(job: Job, settings: RunnerSettings): string {
 /** The door speaks no TLS; other registries keep theirs, as far as one definition can have both. */
 function needsPlainHttp(job: Job): string[] {
   const host = new URL(job.registryUrl).host
-  return job.definition.includes(host) ? ['--no-https'] : []
+  return job.definition.toLowerCase().includes(host) ? ['--no-https'] : []
 }
 
 function quote(text: string): string {

@@ -90,7 +90,7 @@ test('a directory knows nothing of the database, of files or of content', () => 
 test('the runner knows the server by the protocol alone, and the server nothing of the runner', () => {
   const files = sources.filter(({ ring }) => ring === 'runner')
   assert.ok(files.length > 10)
-  const foundation = ['log.ts', 'package-root.ts']
+  const foundation = ['log.ts', 'host-list.ts', 'package-root.ts']
   assertNone(files, (target) => {
     const isFile = target.endsWith('.ts') || target.endsWith('.tsx')
     const isOwn = ringOf(target) === 'runner' || foundation.includes(target)
