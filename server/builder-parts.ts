@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 
+import type { Actor } from './accounts/actor.ts'
 import type { Tokens } from './accounts/tokens.ts'
 import type { Agent } from './build-api/routes.ts'
 import type { BuilderHost } from './builder-settings.ts'
@@ -19,6 +20,8 @@ import { JobFiles } from './builds/job-files.ts'
 import { Jobs } from './builds/jobs.ts'
 import { OutputFiles } from './builds/output-files.ts'
 import { BuildOutput } from './builds/output.ts'
+import { viewQueue } from './builds/queue-view.ts'
+import type { QueueView } from './builds/queue-view.ts'
 import { BuildQueue } from './builds/queue.ts'
 import type { QueueTimes } from './builds/queue.ts'
 import { BuildSignals } from './builds/signals.ts'
@@ -42,6 +45,7 @@ export interface BuilderParts {
   /** Where the builder of this name reaches the server. */
   readonly serverUrl: (builder: string | null) => string
   readonly agents: () => Promise<readonly Agent[]>
+  readonly viewQueue: (actor: Actor) => Promise<QueueView>
   readonly expire: () => Promise<ExpiryResult>
 }
 
@@ -115,6 +119,7 @@ export function assembleBuilder(needs: BuilderNeeds): BuilderParts {
     maxImageBytes: config.library.maxImageBytes,
     defaultQuotaBytes: config.quotaBytes,
     imageArrived: needs.imageArrived,
+    wake: () => queue.wake(),
   })
   const openedAt = new Date()
   return {
@@ -129,6 +134,12 @@ export function assembleBuilder(needs: BuilderNeeds): BuilderParts {
       return host === undefined ? config.publicUrl : serverUrlOf(host)
     },
     agents: async () => agentsOf(settings.builders, await listActive(database), openedAt),
+    viewQueue: async (actor) =>
+      await viewQueue(actor, {
+        database,
+        settings,
+        unavailable: (host) => queue.unavailable(host),
+      }),
     expire: async () => {
       for (const executor of executors.values()) await executor.removeLogs(settings.keepOutputDays)
       return await expireBuilds({

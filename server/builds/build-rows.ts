@@ -120,6 +120,27 @@ export async function listWaiting(db: Db): Promise<Waiting[]> {
     order by submitted_at, id`)
 }
 
+/** A build that has not ended, as a list of the queue shows it. */
+export interface OpenBuild {
+  readonly id: string
+  readonly accountId: string
+  readonly accountName: string
+  readonly state: 'queued' | 'starting' | 'running'
+  readonly arch: string
+  readonly builder: string | null
+  readonly submittedAt: Date
+  readonly startedAt: Date | null
+}
+
+/** In the order in which they were handed in. */
+export async function listOpen(db: Db): Promise<OpenBuild[]> {
+  return await db.query<OpenBuild>(sql`
+    select b.id, b.account_id as "accountId", a.name as "accountName", b.state, b.arch, b.builder,
+      b.submitted_at as "submittedAt", b.started_at as "startedAt"
+    from builds b join accounts a on a.id = b.account_id
+    where b.ended_at is null order by b.submitted_at, b.id`)
+}
+
 /** What an account has had of the builders in the period, and has now. */
 export interface Share {
   readonly accountId: string

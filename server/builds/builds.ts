@@ -218,8 +218,11 @@ export class Builds {
     return await countBuilds(this.#parts.database)
   }
 
-  /** Where the build is in the queue and what it waits for; undefined when it does not wait. */
-  async place(build: BuildRow): Promise<Place | undefined> {
+  /**
+   * Where the build is in the queue and what it waits for; undefined when it does not wait. Said to
+   * its owner, or to another reader with the owner's name.
+   */
+  async place(build: BuildRow, reader?: AccountActor): Promise<Place | undefined> {
     const { database, settings, jobWaits } = this.#parts
     if (build.state === 'starting') {
       const reason = jobWaits(build.id)
@@ -237,7 +240,9 @@ export class Builds {
     const index = waiting.findIndex(({ id }) => id === build.id)
     if (index < 0) return undefined
     const share = shares.find(({ accountId }) => accountId === build.accountId)
-    const reason = heldBack(share, settings) ?? this.#whyBuildersWait(build.arch, index)
+    const isOwner = reader === undefined || reader.accountId === build.accountId
+    const owner = isOwner ? undefined : build.accountName
+    const reason = heldBack(share, settings, owner) ?? this.#whyBuildersWait(build.arch, index)
     return { position: index + 1, waiting: waiting.length, reason }
   }
 

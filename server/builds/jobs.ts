@@ -49,6 +49,8 @@ export interface JobsParts {
   readonly defaultQuotaBytes: number
   /** Called when an image has arrived: its signatures are looked at. */
   readonly imageArrived: (digest: Digest) => Promise<unknown>
+  /** A builder is free: the queue gives it the next build at once. */
+  readonly wake: () => void
 }
 
 const aliveEveryMs = 5_000
@@ -135,7 +137,9 @@ export class Jobs {
     const end = wanted
       ? { state: 'cancelled' as const, reason: build.cancelReason || 'cancelled' }
       : { state, reason: reason || defaultReason(state) }
-    return await this.#parts.ending.end(build.id, { ...end, attempt })
+    const done = await this.#parts.ending.end(build.id, { ...end, attempt })
+    if (done) this.#parts.wake()
+    return done
   }
 
   #sayAlive(id: string): void {
