@@ -70,6 +70,8 @@ export interface BuildFilter {
   readonly from: Date | null
   readonly to: Date | null
   readonly includeDeleted: boolean
+  /** Null: all. */
+  readonly states?: readonly BuildState[] | null
   readonly limit: number
 }
 
@@ -81,6 +83,7 @@ export async function listBuilds(db: Db, filter: BuildFilter): Promise<BuildRow[
       and (${filter.from}::timestamptz is null or b."submittedAt" >= ${filter.from})
       and (${filter.to}::timestamptz is null or b."submittedAt" <= ${filter.to})
       and (${filter.includeDeleted} or b."deletedAt" is null)
+      and (${filter.states ?? null}::text[] is null or b.state = any(${filter.states ?? null}))
     order by b."submittedAt" desc, b.id limit ${filter.limit}`)
 }
 

@@ -206,11 +206,16 @@ export class Builds {
     return await this.#found(id)
   }
 
-  async list(actor: Actor, filter: Omit<BuildFilter, 'limit'>): Promise<BuildRow[]> {
+  /** The newest first; as many as a list may have, or fewer. */
+  async list(
+    actor: Actor,
+    filter: Omit<BuildFilter, 'limit'>,
+    most = maxListed,
+  ): Promise<BuildRow[]> {
     const account = requireAccount(actor)
     const accountId = account.isAdmin ? filter.accountId : account.accountId
     if (accountId !== filter.accountId && filter.accountId !== null) return []
-    return await listBuilds(this.#parts.database, { ...filter, accountId, limit: maxListed })
+    return await listBuilds(this.#parts.database, { ...filter, accountId, limit: most })
   }
 
   async counts(actor: Actor): Promise<BuildCounts> {
