@@ -14,7 +14,7 @@ export interface QueueView {
   readonly builds: readonly QueuedBuild[]
 }
 
-export interface BuilderView {
+interface BuilderView {
   readonly name: string
   readonly archs: readonly string[]
   readonly slots: number
