@@ -137,8 +137,9 @@ export function assembleBuilder(needs: BuilderNeeds): BuilderParts {
     viewQueue: async (actor) =>
       await viewQueue(actor, {
         database,
-        settings,
-        unavailable: (host) => queue.unavailable(host),
+        periodHours: settings.periodHours,
+        builders: async () =>
+          settings.builders.map((host) => ({ ...host, unavailable: queue.unavailable(host) })),
       }),
     expire: async () => {
       for (const executor of executors.values()) await executor.removeLogs(settings.keepOutputDays)

@@ -1,6 +1,5 @@
 /** The queue as people see it: everybody the numbers, whoever is signed in the turns, nobody others' names. */
 import type { AccountActor, Actor } from '../accounts/actor.ts'
-import type { BuilderHost, BuilderSettings } from '../builder-settings.ts'
 import type { Database } from '../database.ts'
 import { listOpen, listShares } from './build-rows.ts'
 import type { OpenBuild } from './build-rows.ts'
@@ -39,16 +38,24 @@ export interface QueuedBuild {
 
 export interface QueueViewParts {
   readonly database: Database
-  readonly settings: BuilderSettings
-  /** Why this builder takes nothing at the moment; undefined when it does. */
-  readonly unavailable: (builder: BuilderHost) => string | undefined
+  readonly periodHours: number
+  readonly builders: () => Promise<readonly ListedBuilder[]>
+}
+
+interface ListedBuilder {
+  readonly name: string
+  readonly archs: readonly string[]
+  readonly slots: number
+  /** Why it takes nothing at the moment; undefined when it does. */
+  readonly unavailable: string | undefined
 }
 
 export async function viewQueue(actor: Actor, parts: QueueViewParts): Promise<QueueView> {
-  const { database, settings, unavailable } = parts
-  const [open, shares] = await Promise.all([
+  const { database, periodHours } = parts
+  const [open, shares, builders] = await Promise.all([
     listOpen(database),
-    listShares(database, settings.periodHours),
+    listShares(database, periodHours),
+    parts.builders(),
   ])
   const active = open.filter(({ state }) => state !== 'queued')
   const queued = open.filter(({ state }) => state === 'queued')
@@ -64,18 +71,15 @@ export async function viewQueue(actor: Actor, parts: QueueViewParts): Promise<Qu
   return {
     waiting: queued.length,
     running: active.length,
-    builders: settings.builders.map((host) => {
-      const reason = unavailable(host)
-      return {
-        name: host.name,
-        archs: host.archs,
-        slots: host.slots,
-        busy: active.filter(({ builder }) => builder === host.name).length,
-        isAvailable: reason === undefined,
-        // It may name programs and machines of the site.
-        reason: reader === undefined ? '' : (reason ?? ''),
-      }
-    }),
+    builders: builders.map(({ name, archs, slots, unavailable }) => ({
+      name,
+      archs,
+      slots,
+      busy: active.filter(({ builder }) => builder === name).length,
+      isAvailable: unavailable === undefined,
+      // It may name programs and machines of the site.
+      reason: reader === undefined ? '' : (unavailable ?? ''),
+    })),
     builds:
       reader === undefined
         ? []
