@@ -87,7 +87,9 @@ function Queue({ queue }: { queue: QueueView }): VNode {
         ))}
       </Table>
       {queue.builds.length === 0 ? null : (
-        <Table head={['Place', 'Build', 'Of', 'Architecture', 'State', 'Submitted', 'Started']}>
+        <Table
+          head={['Place', 'Build', 'Of', 'Architecture', 'State', 'Submitted (UTC)', 'Started']}
+        >
           {queue.builds.map((build) => (
             <QueueRow build={build} />
           ))}
@@ -106,10 +108,18 @@ function QueueRow({ build }: { build: QueuedBuild }): VNode {
       <td>{account ?? <span class="soft">somebody else</span>}</td>
       <td>{arch}</td>
       <td>{stateNames[state]}</td>
-      <td>{timeOf(submittedAt)}</td>
-      <td>{startedAt === null ? '' : timeOf(startedAt)}</td>
+      <td>
+        <ShortTime time={submittedAt} />
+      </td>
+      <td>{startedAt === null ? null : <ShortTime time={startedAt} />}</td>
     </tr>
   )
+}
+
+/** 11-21 15:03 */
+function ShortTime({ time }: { time: Date }): VNode {
+  const text = time.toISOString()
+  return <time datetime={text}>{text.slice(5, 16).replace('T', ' ')}</time>
 }
 
 function Rules({ settings }: { settings: BuilderSettings }): VNode {
@@ -120,7 +130,7 @@ function Rules({ settings }: { settings: BuilderSettings }): VNode {
       <ul>
         <li>Whoever has had least of the builders is next.</li>
         <li>
-          {`Everybody has ${settings.runningPerUser} at the same time and ${settings.queuedPerUser} in the queue.`}
+          {`Everybody may have ${settings.runningPerUser} at work at a time, and ${settings.queuedPerUser} in the queue.`}
         </li>
         <li>
           {`A build takes ${minutes(settings.secondsPerBuild)} at the most`}

@@ -68,7 +68,7 @@ test('the queue: numbers for everybody, turns for the signed in, names for who m
   assert.match(stranger, /singularity build --remote image\.sif image\.def/)
   assert.match(stranger, /1 build runs now, 1 build waits\./)
   assert.match(stranger, /<td>here<\/td><td>amd64<\/td><td>1 of 1<\/td><td>available<\/td>/)
-  assert.match(stranger, /3 at the same time and 20 in the queue/)
+  assert.match(stranger, /3 at work at a time, and 20 in the queue/)
   assert.match(stranger, /reach deb\.example\.org/)
   for (const secret of ['alice', 'bob', running, waiting]) {
     assert.ok(!stranger.includes(secret), `a stranger sees ${secret}`)

@@ -18,7 +18,7 @@ export interface BuilderSummary {
   readonly goals: readonly GoalResult[]
 }
 
-export interface Figure {
+interface Figure {
   readonly what: string
   readonly unit: 's' | '%'
   readonly median: number
@@ -30,7 +30,7 @@ export interface Figure {
 interface BuilderCase {
   /** What --only picks by its beginning. */
   readonly name: string
-  run(directory: string, rounds: number): Promise<BuilderSummary>
+  readonly run: (directory: string, rounds: number) => Promise<BuilderSummary>
 }
 
 /** Of nothing but what the host of the builder has. */

@@ -19,7 +19,7 @@ export interface BuilderSite {
 }
 
 /** Milliseconds from the submission on. */
-export interface BuildTimes {
+interface BuildTimes {
   /** The first byte of output has arrived: the walls hold, and what they are made of. */
   readonly firstOutput: number
   /** The first line of Apptainer has arrived. */
