@@ -47,7 +47,7 @@ const small = [...base, '  echo made > /made', ''].join('\n')
 const usual = [
   ...base,
   '  dd if=/dev/urandom of=/data bs=1M count=64',
-  '  for turn in 1 2; do bzip2 -c /data | md5sum; done',
+  '  bzip2 -c /data | md5sum',
   '',
 ].join('\n')
 
