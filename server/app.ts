@@ -32,6 +32,7 @@ import { libraryTransferRoutes } from './library/transfer-routes.ts'
 import { ociRoutes } from './oci/routes.ts'
 import { registryTokenRoutes } from './oci/token-routes.ts'
 import { transferRoutes } from './transfer/routes.ts'
+import { buildPages } from './ui/build-routes.tsx'
 import { containerPages, publicPages } from './ui/routes.tsx'
 
 export function createApp(appliance: Appliance): Express {
@@ -113,6 +114,14 @@ export function createApp(appliance: Appliance): Express {
     ]),
   )
   app.use(publicPages(config))
+  app.use(
+    buildPages({
+      config,
+      builds: builder.builds,
+      output: builder.output,
+      viewQueue: builder.viewQueue,
+    }),
+  )
   // Everything below reads or writes the library.
   if (!config.access.anonymousPull) app.use(signedInOnly())
   app.use(collectionRoutes(appliance.collectionAccess, defaults))

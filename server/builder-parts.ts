@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 
+import type { Actor } from './accounts/actor.ts'
 import type { Tokens } from './accounts/tokens.ts'
 import type { Agent } from './build-api/routes.ts'
 import type { BuilderHost } from './builder-settings.ts'
@@ -25,6 +26,8 @@ import { JobFiles } from './builds/job-files.ts'
 import { Jobs } from './builds/jobs.ts'
 import { OutputFiles } from './builds/output-files.ts'
 import { BuildOutput } from './builds/output.ts'
+import { viewQueue } from './builds/queue-view.ts'
+import type { QueueView } from './builds/queue-view.ts'
 import { BuildQueue, usualQueueTimes } from './builds/queue.ts'
 import type { QueueTimes } from './builds/queue.ts'
 import { BuildSignals } from './builds/signals.ts'
@@ -52,6 +55,7 @@ export interface BuilderParts {
   /** Lets go of the builder hosts that are connected; they come back to the next process. */
   readonly release: () => void
   readonly agents: () => Promise<readonly Agent[]>
+  readonly viewQueue: (actor: Actor) => Promise<QueueView>
   readonly expire: () => Promise<ExpiryResult>
 }
 
@@ -162,6 +166,12 @@ export function assembleBuilder(needs: BuilderNeeds): BuilderParts {
     hosts,
     release: () => presence.close(),
     agents: async () => agentsOf(await builders.list(), await listActive(database), openedAt),
+    viewQueue: async (actor) =>
+      await viewQueue(actor, {
+        database,
+        periodHours: settings.periodHours,
+        builders: async () => await builders.list(),
+      }),
     expire: async () => {
       for (const executor of executors.values()) await executor.removeLogs(settings.keepOutputDays)
       return await expireBuilds({

@@ -158,7 +158,7 @@ export class OutputSockets {
       }
       if (follower.tellsPlace && position === 0 && performance.now() - toldAt >= placeMs) {
         toldAt = performance.now()
-        const place = await builds.place(build)
+        const place = await builds.place(build, account)
         const line =
           place && `Waiting: place ${place.position} of ${place.waiting}, ${place.reason}.\n`
         if (line !== undefined && line !== told) await send(ws, line)

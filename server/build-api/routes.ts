@@ -71,12 +71,12 @@ export function buildRoutes(parts: BuildApiParts): Router {
   const body = jsonBody('3mb')
   const text = rawBody('2mb')
   const addresses = { library: libraryUrl, builder: builderUrl }
-  const show = async (build: BuildRow): Promise<object> =>
-    buildJson(build, addresses, await builds.place(build))
+  const show = async (req: Request, build: BuildRow): Promise<object> =>
+    buildJson(build, addresses, await builds.place(build, requireAccount(actorOf(req))))
 
   router.post('/v1/build', body, async (req, res) => {
     const build = await builds.submit(actorOf(req), submissionOf(req, settings))
-    res.status(201).json({ data: await show(build) })
+    res.status(201).json({ data: await show(req, build) })
   })
 
   router.post('/v1/build-def-file', text, async (req, res) => {
@@ -89,7 +89,7 @@ export function buildRoutes(parts: BuildApiParts): Router {
       buildArgs: {},
       contextDigest: undefined,
     })
-    res.status(200).json({ data: await show(build) })
+    res.status(200).json({ data: await show(req, build) })
   })
 
   // scs-build asks before every build, and packs what it is told (protocol.md 8.6).
@@ -115,7 +115,7 @@ export function buildRoutes(parts: BuildApiParts): Router {
   })
 
   router.get('/v1/build/:id', async (req, res) => {
-    res.json({ data: await show(await builds.find(actorOf(req), req.params.id)) })
+    res.json({ data: await show(req, await builds.find(actorOf(req), req.params.id)) })
   })
 
   // Exactly 204: older clients take nothing else (protocol.md 8.4).

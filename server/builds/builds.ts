@@ -151,11 +151,16 @@ export class Builds {
     return await this.#found(id)
   }
 
-  async list(actor: Actor, filter: Omit<BuildFilter, 'limit'>): Promise<BuildRow[]> {
+  /** The newest first; as many as a list may have, or fewer. */
+  async list(
+    actor: Actor,
+    filter: Omit<BuildFilter, 'limit'>,
+    most = maxListed,
+  ): Promise<BuildRow[]> {
     const account = requireAccount(actor)
     const accountId = account.isAdmin ? filter.accountId : account.accountId
     if (accountId !== filter.accountId && filter.accountId !== null) return []
-    return await listBuilds(this.#parts.database, { ...filter, accountId, limit: maxListed })
+    return await listBuilds(this.#parts.database, { ...filter, accountId, limit: most })
   }
 
   async counts(actor: Actor): Promise<BuildCounts> {
@@ -163,8 +168,11 @@ export class Builds {
     return await countBuilds(this.#parts.database)
   }
 
-  /** Where the build is in the queue and what it waits for; undefined when it does not wait. */
-  async place(build: BuildRow): Promise<Place | undefined> {
+  /**
+   * Where the build is in the queue and what it waits for; undefined when it does not wait. Said to
+   * its owner, or to another reader with the owner's name.
+   */
+  async place(build: BuildRow, reader?: AccountActor): Promise<Place | undefined> {
     const { database, settings, jobWaits } = this.#parts
     if (build.state === 'starting') {
       const reason = jobWaits(build.id)
@@ -182,7 +190,10 @@ export class Builds {
     const index = waiting.findIndex(({ id }) => id === build.id)
     if (index < 0) return undefined
     const share = shares.find(({ accountId }) => accountId === build.accountId)
-    const reason = heldBack(share, settings) ?? (await this.#whyBuildersWait(build.arch, index))
+    const isOwner = reader === undefined || reader.accountId === build.accountId
+    const owner = isOwner ? undefined : build.accountName
+    const reason =
+      heldBack(share, settings, owner) ?? (await this.#whyBuildersWait(build.arch, index))
     return { position: index + 1, waiting: waiting.length, reason }
   }
 

@@ -51,7 +51,7 @@ export interface JobsParts {
   readonly rests: BuilderRests
   /** A builder whose walls did not hold is left alone for so long. */
   readonly wallRestSeconds: number
-  /** Something in the queue has changed. */
+  /** A builder is free, or something in the queue has changed: the next build may begin. */
   readonly wake: () => void
   readonly defaults: NameDefaults
   readonly maxImageBytes: number
@@ -147,7 +147,9 @@ export class Jobs {
     const end = wanted
       ? { state: 'cancelled' as const, reason: build.cancelReason || 'cancelled' }
       : { state, reason: reason || defaultReason(state) }
-    return await this.#parts.ending.end(build.id, { ...end, attempt })
+    const done = await this.#parts.ending.end(build.id, { ...end, attempt })
+    if (done) this.#parts.wake()
+    return done
   }
 
   /** The runner has proven the walls around the build. */
