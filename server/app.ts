@@ -25,6 +25,7 @@ import { identify, signedInOnly } from './http/actor.ts'
 import { drainUnread } from './http/body.ts'
 import { jsonErrors } from './http/problem.ts'
 import { logRequests } from './http/request-log.ts'
+import { measureRequests } from './http/request-meter.ts'
 import { hkp2Routes } from './keystore/hkp2-routes.ts'
 import { hkpRoutes } from './keystore/routes.ts'
 import { libraryRoutes } from './library/routes.ts'
@@ -64,6 +65,7 @@ export function createApp(appliance: Appliance): Express {
   app.set('trust proxy', 'loopback')
 
   app.use(logRequests(log))
+  app.use(measureRequests(appliance.meters))
   app.use(drainUnread())
   app.use(collapseLeadingSlashes)
   app.use(securityHeaders())
@@ -80,7 +82,7 @@ export function createApp(appliance: Appliance): Express {
   app.use(registryTokenRoutes(registryParts))
   app.use(ociRoutes(registryParts))
   app.use(identify(tokens))
-  app.use(discoveryRoutes(config, appliance.ready))
+  app.use(discoveryRoutes(config, appliance.health))
   app.use(accountRoutes(tokens, signingKey))
   app.use(healthRoutes())
   app.use(enterpriseTokenRoutes(appliance.tokenRegister, tokens))

@@ -32,14 +32,20 @@ import { sweep } from './content/sweep.ts'
 import type { SweepResult } from './content/sweep.ts'
 import { Turns } from './content/turns.ts'
 import { Uploads } from './content/uploads.ts'
-import { openDatabase, sql } from './database.ts'
+import { openDatabase } from './database.ts'
 import type { Database, DatabaseAddress } from './database.ts'
 import { openDirectory } from './directory/open-directory.ts'
 import { makeDataDirectory, openEmbeddedPostgres } from './embedded-postgres.ts'
+import { healthChecks } from './health-checks.ts'
+import { healthOf } from './health.ts'
+import type { Health } from './health.ts'
 import { CertificateReader } from './keystore/certificate-reader.ts'
 import { ImageChecks } from './keystore/image-checks.ts'
 import { Keystore } from './keystore/keystore.ts'
 import type { Log } from './log.ts'
+import { measuredDirectory } from './metrics/measured-directory.ts'
+import { Meters } from './metrics/meters.ts'
+import { metricSources } from './metrics/sources.ts'
 import { migrate } from './migrate.ts'
 import { readOrMakeSecret } from './secret-file.ts'
 
@@ -66,12 +72,15 @@ export interface Appliance {
   readonly builder: BuilderParts
   readonly signIn: SignIn
   readonly groupSpaces: GroupSpaces
+  readonly meters: Meters
   /** Asks the site's directory about its people; undefined where it cannot be asked. */
   readonly revalidate: (options?: {
     readonly confirmed?: boolean
   }) => Promise<RevalidationResult | undefined>
   readonly sweep: () => Promise<SweepResult>
-  /** Whether the database and the store answer. */
+  /** Whether it can work, check by check. */
+  readonly health: Health
+  /** Whether nothing that a request needs is missing. */
   readonly ready: () => Promise<boolean>
   readonly close: () => Promise<void>
 }
@@ -132,7 +141,11 @@ async function assemble(
   )
   const defaultQuotaBytes = config.quotaBytes
   const groupSpaces = new GroupSpaces(config.groups)
-  const directory = openDirectory(config.directory, log)
+  const meters = new Meters()
+  meters.watchDatabase(() => database.state())
+  for (const source of metricSources(config, database)) meters.add(source)
+  const opened = openDirectory(config.directory, log)
+  const directory = opened && measuredDirectory(opened, meters)
   const rules: DirectoryRules = {
     adminGroup: config.groups.admins,
     allowedGroups: config.groups.allowed,
@@ -180,6 +193,9 @@ async function assemble(
     imageArrived: async (digest) => await imageChecks.arrived(digest),
     queueTimes: options.queueTimes,
   })
+  const health = healthOf(healthChecks(config, database, log), (name, error) => {
+    log.warn({ err: error, 'check.name': name }, 'a check of readiness has failed')
+  })
   return {
     config,
     log,
@@ -205,26 +221,21 @@ async function assemble(
     signingKey,
     capabilities: new Capabilities(Buffer.from(capabilityKey, 'hex')),
     groupSpaces,
+    meters,
     signIn: new SignIn(database, {
       directory,
       rules,
       limits: config.signIn.limits,
       passwordUrl: config.signIn.passwordUrl,
       refusalStepMs,
+      ended: (outcome) => meters.signInEnded(outcome),
     }),
     revalidate: async (options = {}) =>
       directory && (await revalidate(database, { directory, rules, ...options })),
     sweep: async () =>
       await sweep({ database, blobs, uploads, blobUploads, graceHours: config.storage.graceHours }),
-    ready: async () => {
-      try {
-        await Promise.all([database.query(sql`select 1`), blobs.freeBytes()])
-        return true
-      } catch (error) {
-        log.warn({ err: error }, 'not ready')
-        return false
-      }
-    },
+    health,
+    ready: async () => (await health()).status !== 'not ready',
     close: async () => {
       await builder.queue.stop()
       await Promise.all([thread.close(), certificates.close(), imageChecks.close()])

@@ -13,6 +13,8 @@ import { builderSettings, builderTable } from './builder-settings.ts'
 import type { BuilderSettings } from './builder-settings.ts'
 import { directoryTable } from './directory-settings.ts'
 import type { DirectorySettings } from './directory-settings.ts'
+import { metricsTable } from './metrics-settings.ts'
+import type { MetricsPlace } from './metrics-settings.ts'
 import { Secret } from './secret.ts'
 import { bytes, units } from './size-field.ts'
 
@@ -151,6 +153,8 @@ const schema = z.strictObject({
     .prefault({}),
   /** Building images for people: see builder-settings.ts. */
   builder: builderTable,
+  /** Figures for the site's monitoring: see metrics-settings.ts. */
+  metrics: metricsTable,
   log: z
     .strictObject({
       level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
@@ -208,6 +212,7 @@ export interface Config {
   readonly storage: { readonly keepFreeBytes: number; readonly graceHours: number }
   readonly keystore: { readonly anonymousUpdates: boolean }
   readonly builder: BuilderSettings
+  readonly metrics: { readonly listen: MetricsPlace | undefined }
   readonly log: { readonly level: Settings['log']['level'] }
 }
 
@@ -311,6 +316,7 @@ export function makeConfig(
     storage: { keepFreeBytes: data.storage.keep_free, graceHours: data.storage.grace_hours },
     keystore: { anonymousUpdates: data.keystore.anonymous_updates },
     builder: builderSettings(data.builder),
+    metrics: { listen: data.metrics.listen },
     log: { level: data.log.level },
   })
 }

@@ -8,6 +8,7 @@ import type { Config } from './config.ts'
 import { Failure } from './failure.ts'
 import { listen } from './listener.ts'
 import { createLog } from './log.ts'
+import { serveMetrics } from './metrics/serve.ts'
 import { startSchedule } from './schedule.ts'
 import { welcome } from './welcome.ts'
 
@@ -32,6 +33,8 @@ async function serve(appliance: Appliance, signalled: Promise<string>): Promise<
   const { idleSeconds } = config.uploads
   const sockets = createSockets(appliance)
   const listener = await listen(createApp(appliance), { ...config.listen, idleSeconds, sockets })
+  const metrics =
+    config.metrics.listen && (await serveMetrics(appliance.meters, config.metrics.listen, log))
   if (config.builder.enabled) appliance.builder.queue.start()
   const jobs = [
     {
@@ -69,6 +72,7 @@ async function serve(appliance: Appliance, signalled: Promise<string>): Promise<
     log.info({ signal: await signalled }, 'stopping: running requests may end')
     appliance.builder.release()
     await listener.close(drainMs)
+    await metrics?.close()
     await schedule.stop()
     await appliance.close()
     log.info('stopped')

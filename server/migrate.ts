@@ -57,6 +57,41 @@ export async function migrate(
   })
 }
 
+export interface MigrationState {
+  readonly name: string
+  /** `changed`: applied, but the file is another now. `ahead` and `too-new`: of a newer Berth. */
+  readonly state: 'applied' | 'pending' | 'changed' | 'ahead' | 'too-new'
+}
+
+/** What is applied and what is not; changes nothing, and works on an empty database. */
+export async function migrationStates(
+  db: Db,
+  directory = join(packageRoot, 'server/migrations'),
+): Promise<readonly MigrationState[]> {
+  const [table] = await db.query<{ there: boolean }>(
+    sql`select to_regclass('migrations') is not null as "there"`,
+  )
+  const rows =
+    table?.there === true
+      ? await db.query<{ name: string; checksum: string }>(
+          sql`select name, checksum from migrations order by name`,
+        )
+      : []
+  const applied = new Map(rows.map(({ name, checksum }) => [name, checksum]))
+  const ours = await readMigrations(directory)
+  const known = new Set(ours.map(({ name }) => name))
+  return [
+    ...ours.map(({ name, checksum }): MigrationState => {
+      const found = applied.get(name)
+      if (found === undefined) return { name, state: 'pending' }
+      return { name, state: found === checksum ? 'applied' : 'changed' }
+    }),
+    ...rows
+      .filter(({ name }) => !known.has(name))
+      .map(({ name }): MigrationState => ({ name, state: 'too-new' })),
+  ]
+}
+
 async function apply(tx: Db, migration: Migration): Promise<void> {
   await tx.query({ text: migration.text, values: [] })
   await tx.query(

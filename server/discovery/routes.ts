@@ -2,13 +2,11 @@
 import type { Router } from 'express'
 
 import type { Config } from '../config.ts'
+import type { Health } from '../health.ts'
 import { newRouter } from '../http/router.ts'
 import { libraryApiVersion, serviceVersion } from '../version.ts'
 
-/** True when everything that a request needs answers. */
-export type Readiness = () => Promise<boolean>
-
-export function discoveryRoutes(config: Config, ready: Readiness): Router {
+export function discoveryRoutes(config: Config, health: Health): Router {
   const router = newRouter()
   const { services } = config
 
@@ -34,9 +32,10 @@ export function discoveryRoutes(config: Config, ready: Readiness): Router {
   router.get('/healthz', (_req, res) => {
     res.json({ data: { status: 'ok' } })
   })
+  // For whoever watches: nothing in it that strangers should not know. Why is in the log.
   router.get('/readyz', async (_req, res) => {
-    const isReady = await ready()
-    res.status(isReady ? 200 : 503).json({ data: { status: isReady ? 'ready' : 'not ready' } })
+    const report = await health()
+    res.status(report.status === 'not ready' ? 503 : 200).json({ data: report })
   })
 
   return router

@@ -1,0 +1,134 @@
+/**
+ * Figures of what runs by the clock: jobs, the re-reading of the store, backups. A table that this
+ * database does not have gives none.
+ */
+import { sql } from '../database.ts'
+import type { Database } from '../database.ts'
+import type { MetricSource, Sample } from './source.ts'
+
+async function hasTable(database: Database, name: string): Promise<boolean> {
+  const [found] = await database.query<{ there: boolean }>(
+    sql`select to_regclass(${name}) is not null as "there"`,
+  )
+  return found?.there === true
+}
+
+export function jobRows(database: Database): MetricSource {
+  return {
+    name: 'jobs',
+    metrics: [
+      {
+        name: 'berth_job_last_success_timestamp_seconds',
+        help: 'When the last run that worked began.',
+        labels: ['job'],
+      },
+      {
+        name: 'berth_job_failed',
+        help: 'Whether the last run that has ended failed.',
+        labels: ['job'],
+      },
+    ],
+    read: async () => {
+      if (!(await hasTable(database, 'job_runs'))) return []
+      const rows = await database.query<{ job: string; worked: number | null; failed: boolean }>(
+        sql`select name as "job",
+          extract(epoch from max(began_at) filter (where error is null and ended_at is not null))
+            ::float8 as "worked",
+          (array_agg(error is not null order by id desc)
+            filter (where ended_at is not null))[1] as "failed"
+          from job_runs group by name`,
+      )
+      return rows.flatMap(({ job, worked, failed }): Sample[] => [
+        ...(worked === null
+          ? []
+          : [
+              {
+                metric: 'berth_job_last_success_timestamp_seconds',
+                labels: { job },
+                value: worked,
+              },
+            ]),
+        { metric: 'berth_job_failed', labels: { job }, value: failed ? 1 : 0 },
+      ])
+    },
+  }
+}
+
+export function scrubRow(database: Database): MetricSource {
+  return {
+    name: 'scrub',
+    metrics: [
+      {
+        name: 'berth_scrub_last_pass_timestamp_seconds',
+        help: 'When the store was last read again as a whole.',
+      },
+      { name: 'berth_scrub_read_bytes', help: 'Of the pass that is under way.' },
+      { name: 'berth_blobs_damaged', help: 'Blobs that are lost or wrong, and are not served.' },
+    ],
+    read: async () => {
+      const samples: Sample[] = []
+      if (await hasTable(database, 'scrub')) {
+        const [row] = await database.query<{ finished: number | null; read: number }>(sql`
+          select extract(epoch from finished_at)::float8 as "finished",
+            bytes_read::float8 as "read"
+          from scrub`)
+        if (typeof row?.finished === 'number') {
+          samples.push({ metric: 'berth_scrub_last_pass_timestamp_seconds', value: row.finished })
+        }
+        samples.push({ metric: 'berth_scrub_read_bytes', value: row?.read ?? 0 })
+      }
+      if (await hasTable(database, 'damaged_blobs')) {
+        const [row] = await database.query<{ count: number }>(
+          sql`select count(*) from damaged_blobs`,
+        )
+        samples.push({ metric: 'berth_blobs_damaged', value: row?.count ?? 0 })
+      }
+      return samples
+    },
+  }
+}
+
+/** What the last recount found; the alarm of it names the spaces. */
+export function driftRow(database: Database): MetricSource {
+  return {
+    name: 'quota_drift',
+    metrics: [
+      { name: 'berth_quota_drifted_spaces', help: 'Spaces whose ledger the last recount refuted.' },
+    ],
+    read: async () => {
+      const [row] = await database.query<{ count: number }>(sql`
+        select coalesce(max(case when jsonb_typeof(details -> 'drifted') = 'array'
+            then jsonb_array_length(details -> 'drifted') else 1 end), 0) as "count"
+        from alarms where name = 'quota-drift'`)
+      return [{ metric: 'berth_quota_drifted_spaces', value: row?.count ?? 0 }]
+    },
+  }
+}
+
+export function backupRows(database: Database): MetricSource {
+  return {
+    name: 'backups',
+    metrics: [
+      {
+        name: 'berth_backup_last_success_timestamp_seconds',
+        help: 'When the last backup that is whole began.',
+      },
+      { name: 'berth_backup_last_failed', help: 'Whether the last backup that has ended failed.' },
+    ],
+    read: async () => {
+      if (!(await hasTable(database, 'backups'))) return []
+      const [row] = await database.query<{ worked: number | null; failed: boolean | null }>(sql`
+        select extract(epoch from max(started_at)
+            filter (where outcome in ('complete', 'damaged')))::float8 as "worked",
+          (array_agg(outcome = 'failed' order by ended_at desc)
+            filter (where ended_at is not null))[1] as "failed"
+        from backups`)
+      return [
+        ...(typeof row?.worked === 'number'
+          ? [{ metric: 'berth_backup_last_success_timestamp_seconds', value: row.worked }]
+          : []),
+        { metric: 'berth_backup_last_failed', value: row?.failed === true ? 1 : 0 },
+      ]
+    },
+  }
+}
