@@ -12,6 +12,7 @@ import { tokenOperations, tokenRoutes } from './api/token-routes.ts'
 import { usageOperations, usageRoutes } from './api/usage-routes.ts'
 import type { Appliance } from './appliance.ts'
 import { OutputSockets } from './build-api/output-sockets.ts'
+import type { OutputSocketTimes } from './build-api/output-sockets.ts'
 import { buildRoutes, contextUploadRoutes } from './build-api/routes.ts'
 import { runnerRoutes } from './build-api/runner-routes.ts'
 import { discoveryRoutes } from './discovery/routes.ts'
@@ -137,9 +138,12 @@ export function createApp(appliance: Appliance): Express {
 }
 
 /** The connections that become WebSockets. */
-export function createSockets({ builder, tokens, log }: Appliance): OutputSockets {
+export function createSockets(
+  { builder, tokens, log }: Appliance,
+  times?: OutputSocketTimes,
+): OutputSockets {
   const { builds, output, signals } = builder
-  return new OutputSockets({ builds, output, signals, tokens, log })
+  return new OutputSockets({ builds, output, signals, tokens, log, times })
 }
 
 /** An address that was configured with a trailing slash reaches us as `//version`. */
