@@ -74,6 +74,7 @@ export function createApp(appliance: Appliance): Express {
       libraryUrl: config.services.library,
       registryUrl: config.services.registry,
       serverUrl: builder.serverUrl,
+      publicUrl: config.publicUrl,
     }),
   )
   app.use(registryTokenRoutes(registryParts))

@@ -20,6 +20,7 @@ export interface RunnerApiParts {
   readonly registryUrl: string
   /** Where the builder with this name reaches the server. */
   readonly serverUrl: (builder: string | null) => string
+  readonly publicUrl: string
 }
 
 const end = z.object({
@@ -53,6 +54,8 @@ export function runnerRoutes(parts: RunnerApiParts): Router {
         contextUrl: build.contextId === null ? null : `${server}/v1/runner/context`,
         libraryUrl: parts.libraryUrl,
         registryUrl: parts.registryUrl,
+        libraryVia: via(parts, parts.libraryUrl, server),
+        registryVia: via(parts, parts.registryUrl, server),
         limits,
         allowedHosts,
         pullToken,
@@ -98,4 +101,13 @@ export function runnerRoutes(parts: RunnerApiParts): Router {
   })
 
   return router
+}
+
+/**
+ * Where a builder finds a service of this server: the way that its own reports take, which needs
+ * neither the site's name nor its certificate. Null when the service is somewhere else.
+ */
+function via({ publicUrl }: RunnerApiParts, service: string, server: string): string | null {
+  const { origin, pathname } = new URL(service)
+  return origin === new URL(publicUrl).origin ? new URL(server).origin + pathname : null
 }

@@ -104,6 +104,8 @@ async function build(job: Job, running: Running): Promise<Outcome> {
     endpoint: {
       libraryUrl: job.libraryUrl,
       registryUrl: job.registryUrl,
+      libraryVia: job.libraryVia ?? job.libraryUrl,
+      registryVia: job.registryVia ?? job.registryUrl,
       pullToken: job.pullToken ?? undefined,
       ca: running.ca,
       inside: `http://${door}`,

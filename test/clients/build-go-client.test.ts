@@ -80,6 +80,9 @@ test('a context, a build with a name, its output, status and image', { skip }, a
   assert.equal(status.imageSize, image.body.length)
   assert.equal(status.imageChecksum, libraryHash(image.body))
   assert.equal(await runs(t, image.body), 'from a context\n')
+  const from = 'Bootstrap: library\nFrom: alice/demo/tool:v1\n%post\n  cat /made\n'
+  const next = await alice.run('output', (await alice.submit(from)).id)
+  assert.match(next.stdout, /^from a context$/m, 'it is built from, in spite of the certificate')
   assert.equal((await alice.run('drop', digest)).status, 0)
   const late = await alice.attempt(definition, ...more)
   assert.match(late.stderr, /^FATAL: 400 Bad Request: You have not sent the files/)
@@ -197,6 +200,8 @@ test('scs-build: what fails, what is refused, and Ctrl-C', { skip }, async (t) =
   assert.notEqual(failed.status, 0)
   assert.match(failed.stdout, /^so far$/m)
   assert.match(failed.stderr, /failed to build image/)
+  const own = await sara.scs(sara.file(busyboxDefinition(...says('no files'))))
+  assert.match(own.stderr, /no paths specified for build context/, 'README.md says so')
   const refused = await sara.scs(sara.file(withFiles(sara.directory)), 'library:otto/a/b:c')
   assert.match(refused.stderr, /403 Forbidden: .*"otto"/)
   const elsewhere = await sara.scs('--arch', 's390x', sara.file(withFiles(sara.directory)))
