@@ -54,8 +54,8 @@ export function runnerRoutes(parts: RunnerApiParts): Router {
         contextUrl: build.contextId === null ? null : `${server}/v1/runner/context`,
         libraryUrl: parts.libraryUrl,
         registryUrl: parts.registryUrl,
-        libraryVia: via(parts, parts.libraryUrl, server),
-        registryVia: via(parts, parts.registryUrl, server),
+        libraryVia: via(parts.publicUrl, parts.libraryUrl),
+        registryVia: via(parts.publicUrl, parts.registryUrl),
         limits,
         allowedHosts,
         pullToken,
@@ -104,10 +104,10 @@ export function runnerRoutes(parts: RunnerApiParts): Router {
 }
 
 /**
- * Where a builder finds a service of this server: the way that its own reports take, which needs
- * neither the site's name nor its certificate. Null when the service is somewhere else.
+ * A service of this server, below the address by which the runner reports to it: that way needs neither
+ * the site's name nor its certificate. Null when the service is somewhere else.
  */
-function via({ publicUrl }: RunnerApiParts, service: string, server: string): string | null {
+function via(publicUrl: string, service: string): string | null {
   const { origin, pathname } = new URL(service)
-  return origin === new URL(publicUrl).origin ? new URL(server).origin + pathname : null
+  return origin === new URL(publicUrl).origin ? pathname.replace(/^\/+/, '') : null
 }

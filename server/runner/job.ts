@@ -30,9 +30,9 @@ const job = z.object({
   contextUrl: z.string().nullish(),
   libraryUrl: z.url({ protocol: /^https?$/ }),
   registryUrl: z.url({ protocol: /^https?$/ }),
-  /** Where this host reaches them, when that is not where people do. */
-  libraryVia: z.url({ protocol: /^https?$/ }).nullish(),
-  registryVia: z.url({ protocol: /^https?$/ }).nullish(),
+  /** Where they are below the address of the job file, when the server itself has them. */
+  libraryVia: z.string().nullish(),
+  registryVia: z.string().nullish(),
   limits: z.object({
     seconds: count,
     cpus: count,
