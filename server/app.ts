@@ -13,6 +13,7 @@ import { usageOperations, usageRoutes } from './api/usage-routes.ts'
 import type { Appliance } from './appliance.ts'
 import { hostRoutes } from './build-api/host-routes.ts'
 import { OutputSockets } from './build-api/output-sockets.ts'
+import type { OutputSocketTimes } from './build-api/output-sockets.ts'
 import { buildRoutes, contextUploadRoutes } from './build-api/routes.ts'
 import { runnerRoutes } from './build-api/runner-routes.ts'
 import { discoveryRoutes } from './discovery/routes.ts'
@@ -74,6 +75,7 @@ export function createApp(appliance: Appliance): Express {
       jobs: builder.jobs,
       libraryUrl: config.services.library,
       registryUrl: config.services.registry,
+      publicUrl: config.publicUrl,
     }),
   )
   app.use(hostRoutes(builder.hosts))
@@ -147,9 +149,12 @@ export function createApp(appliance: Appliance): Express {
 }
 
 /** The connections that become WebSockets. */
-export function createSockets({ builder, tokens, log }: Appliance): OutputSockets {
+export function createSockets(
+  { builder, tokens, log }: Appliance,
+  times?: OutputSocketTimes,
+): OutputSockets {
   const { builds, output, signals } = builder
-  return new OutputSockets({ builds, output, signals, tokens, log })
+  return new OutputSockets({ builds, output, signals, tokens, log, times })
 }
 
 /** An address that was configured with a trailing slash reaches us as `//version`. */

@@ -28,12 +28,19 @@ interface Sockets {
   close(): void
 }
 
+/** For an answer to arrive, before the connection goes. */
+const closingMs = 2_000
+
 export async function listen(app: RequestListener, options: ListenOptions): Promise<Listener> {
   const server = createServer({ connectionsCheckingInterval: 5_000 }, app)
   deferContinue(server)
   const { sockets } = options
+  /** Connections that the server does not count among its own any more. */
+  const detached = new Set<Duplex>()
   if (sockets) {
     server.on('upgrade', (req: IncomingMessage, socket: Duplex, head: Buffer) => {
+      detached.add(socket)
+      socket.once('close', () => detached.delete(socket))
       if (sockets.serves(req)) void sockets.upgrade(req, socket, head)
       else answerInHttp(app, req, socket)
     })
@@ -52,7 +59,7 @@ export async function listen(app: RequestListener, options: ListenOptions): Prom
     port: (server.address() as AddressInfo).port,
     close: async (deadlineMs) => {
       sockets?.close()
-      await drain(server, deadlineMs)
+      await drain(server, detached, deadlineMs)
     },
   }
 }
@@ -67,8 +74,14 @@ function answerInHttp(app: RequestListener, req: IncomingMessage, socket: Duplex
   const hasBody =
     headers['transfer-encoding'] !== undefined || Number(headers['content-length']) > 0
   socket.on('error', () => {})
+  const end = (text: string): void => {
+    socket.end(text)
+    // Clients that do not close their side in turn.
+    const cut = setTimeout(() => socket.destroy(), closingMs).unref()
+    socket.once('close', () => clearTimeout(cut))
+  }
   if (hasBody || !(socket instanceof Socket)) {
-    socket.end('HTTP/1.1 426 Upgrade Required\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
+    end('HTTP/1.1 426 Upgrade Required\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
     return
   }
   const res = new ServerResponse(req)
@@ -76,16 +89,23 @@ function answerInHttp(app: RequestListener, req: IncomingMessage, socket: Duplex
   res.assignSocket(socket)
   res.once('finish', () => {
     res.detachSocket(socket)
-    socket.end()
+    end('')
   })
   app(req, res)
 }
 
-async function drain(server: Server, deadlineMs: number): Promise<void> {
+async function drain(
+  server: Server,
+  detached: ReadonlySet<Duplex>,
+  deadlineMs: number,
+): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()))
   // Connections become idle one after the other; each goes as soon as it is.
   const idle = setInterval(() => server.closeIdleConnections(), 100)
-  const cut = setTimeout(() => server.closeAllConnections(), deadlineMs)
+  const cut = setTimeout(() => {
+    server.closeAllConnections()
+    for (const socket of detached) socket.destroy()
+  }, deadlineMs)
   await closed
   clearInterval(idle)
   clearTimeout(cut)
