@@ -48,8 +48,12 @@ export async function startManaged(t: Lifetime): Promise<ManagedServer> {
     'perl',
     [
       join(packageRoot, 'test/systemd/manager.pl'),
-      ...[join(directory, 'notify'), socket, String(port)],
-      ...['sh', join(packageRoot, 'systemd/with-notify'), ...server],
+      join(directory, 'notify'),
+      socket,
+      String(port),
+      'sh',
+      join(packageRoot, 'systemd/with-notify'),
+      ...server,
     ],
     {
       stdio: ['pipe', 'pipe', 'inherit'],
