@@ -3,8 +3,8 @@ import { chmodSync, unlinkSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 
+import type { Place } from '../listen-settings.ts'
 import type { Log } from '../log.ts'
-import type { MetricsPlace } from '../metrics-settings.ts'
 import type { Meters } from './meters.ts'
 
 export interface MetricsListener {
@@ -15,7 +15,7 @@ export interface MetricsListener {
 
 export async function serveMetrics(
   meters: Meters,
-  place: MetricsPlace,
+  place: Place,
   log: Log,
 ): Promise<MetricsListener> {
   meters.watchProcess()
