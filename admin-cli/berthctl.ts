@@ -5,6 +5,7 @@ import { auditCommand } from './commands/audit.ts'
 import { buildCommand } from './commands/build.ts'
 import { builderCommand } from './commands/builder.ts'
 import { directoryCommand } from './commands/directory.ts'
+import { doctorCommand } from './commands/doctor.ts'
 import { groupCommand } from './commands/group.ts'
 import { keyCommand } from './commands/key.ts'
 import { keyringCommand } from './commands/keyring.ts'
@@ -21,6 +22,7 @@ const commands: Readonly<Record<string, Command>> = {
   build: buildCommand,
   builder: builderCommand,
   directory: directoryCommand,
+  doctor: doctorCommand,
   group: groupCommand,
   key: keyCommand,
   keyring: keyringCommand,
@@ -43,6 +45,7 @@ const help = `berthctl: administers the Berth of this host
   berthctl build list|show|output|cancel
                                         the builds of the remote builder
   berthctl directory test NAME          asks LDAP or the portal about a person, step by step
+  berthctl doctor [--json]              what is wrong with this site, and what mends it
   berthctl group list [--json]          the groups of the directory and their members
   berthctl key list|show|retire         the signing keys of the keystore; tombstone takes one out
   berthctl keyring export DIR           the keys as hosts read them, and who may sign what runs there

@@ -34,6 +34,7 @@ import { libraryRoutes } from './library/routes.ts'
 import { libraryTransferRoutes } from './library/transfer-routes.ts'
 import { ociRoutes } from './oci/routes.ts'
 import { registryTokenRoutes } from './oci/token-routes.ts'
+import { probeRoutes } from './transfer/probe-routes.ts'
 import { transferRoutes } from './transfer/routes.ts'
 import { buildPages } from './ui/build-routes.tsx'
 import { containerPages, publicPages } from './ui/routes.tsx'
@@ -73,6 +74,7 @@ export function createApp(appliance: Appliance): Express {
   app.use(securityHeaders())
   app.use(offerAccel({ prefix: config.downloads.accel, isTrustedProxy: config.isTrustedProxy }))
   app.use(transferRoutes({ registry, uploads, capabilities, log }))
+  app.use(probeRoutes(capabilities))
   app.use(contextUploadRoutes(builder.contexts, capabilities))
   app.use(
     runnerRoutes({

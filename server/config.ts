@@ -244,13 +244,19 @@ const overrides = {
 
 const defaultFile = '/etc/berth/berth.toml'
 
+/** The file that is read, and whether somebody has named it. */
+export function configFile(env: NodeJS.ProcessEnv = process.env): {
+  readonly file: string
+  readonly isNamed: boolean
+} {
+  const file = env['BERTH_CONFIG']
+  return { file: file ?? defaultFile, isNamed: file !== undefined }
+}
+
 /** Reads `$BERTH_CONFIG` or /etc/berth/berth.toml (which may be absent) and the overrides. */
 export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
-  const file = env['BERTH_CONFIG'] ?? defaultFile
-  const settings: Record<string, unknown> = parseFile(
-    file,
-    readText(file, env['BERTH_CONFIG'] === undefined),
-  )
+  const { file, isNamed } = configFile(env)
+  const settings: Record<string, unknown> = parseFile(file, readText(file, !isNamed))
   const places = new Map<string, string>()
   for (const [key, variable] of Object.entries(overrides)) {
     if (env[variable] === undefined) continue

@@ -6,21 +6,28 @@ import type { Health } from '../health.ts'
 import { newRouter } from '../http/router.ts'
 import { libraryApiVersion, serviceVersion } from '../version.ts'
 
-export function discoveryRoutes(config: Config, health: Health): Router {
-  const router = newRouter()
-  const { services } = config
-
+/** What /assets/config/config.prod.json holds. */
+export function discoveryDocument({
+  services,
+  siteName,
+}: Config): Readonly<Record<string, Readonly<Record<string, string>>>> {
   // Every top-level value must be an object, no address may end in a slash, and all six must be
   // there for the enterprise plugin (protocol.md 1.1, enterprise.md 2.2). The addresses come from
   // the configuration only: clients send their tokens to whatever is named here.
-  const document = {
+  return {
     libraryAPI: { uri: services.library, registryUri: services.registry },
     keystoreAPI: { uri: services.keystore },
     tokenAPI: { uri: services.token },
     builderAPI: { uri: services.builder, managerUri: services.builderManager },
     consentAPI: { uri: services.consent },
-    site: { name: config.siteName },
+    site: { name: siteName },
   }
+}
+
+export function discoveryRoutes(config: Config, health: Health): Router {
+  const router = newRouter()
+  const document = discoveryDocument(config)
+
   router.get('/assets/config/config.prod.json', (_req, res) => {
     res.set('Cache-Control', 'no-store').json(document)
   })

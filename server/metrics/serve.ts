@@ -1,9 +1,8 @@
 /** `/metrics` on a listener of its own: on loopback or a unix socket, for the site's Prometheus. */
-import { chmodSync, unlinkSync } from 'node:fs'
 import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 
 import type { Place } from '../listen-settings.ts'
+import { openAt, portOf } from '../listening-socket.ts'
 import type { Log } from '../log.ts'
 import type { Meters } from './meters.ts'
 
@@ -38,33 +37,13 @@ export async function serveMetrics(
   })
   server.requestTimeout = 10_000
   server.headersTimeout = 10_000
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    if ('path' in place) {
-      removeSocket(place.path)
-      // The group of the service, to which the account of Prometheus belongs.
-      server.listen(place.path, () => {
-        chmodSync(place.path, 0o660)
-        resolve()
-      })
-    } else server.listen(place.port, place.host, resolve)
-  })
-  const address = server.address() as AddressInfo | string
+  await openAt(server, place)
   return {
-    port: typeof address === 'string' ? 0 : address.port,
+    port: portOf(server) ?? 0,
     close: async () => {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()))
       server.closeAllConnections()
       await closed
     },
-  }
-}
-
-/** That of a process that was killed. Two Berths never share a data directory, nor this. */
-function removeSocket(path: string): void {
-  try {
-    unlinkSync(path)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
   }
 }

@@ -1,0 +1,71 @@
+import { readFileSync } from 'node:fs'
+import { parseArgs } from 'node:util'
+
+import type { Command } from '../command.ts'
+import type { Finding } from '../doctor/check.ts'
+import { examine } from '../doctor/examine.ts'
+import { UsageError } from '../exit.ts'
+import { printable } from '../printable.ts'
+
+const help = `berthctl doctor [--json] [--all] [--hold SECONDS] [--ca FILE]: what is wrong here, and what mends it
+
+Looks at the configuration, the data directory and its disk, secrets, the database, the directory or
+portal, the public address with its certificate, the proxy before Berth, builds on this host, jobs,
+backups and alarms, with the server running or not. It changes nothing.
+
+  --hold SECONDS  how long the proxy is made to wait for an answer; 65, because many cut after 60.
+                  0 leaves this out, and the rest takes a few seconds
+  --ca FILE       an authority (PEM) that clients trust besides those of the operating system
+  --all           shows what is well, and what could not be looked at, too
+
+Run it as the account of the service: sudo -u berth berthctl doctor.
+Exit status 1 when something is wrong; hints alone leave it 0.
+`
+
+const usualHold = 65
+
+export const doctorCommand: Command = {
+  help,
+  run: async (args) => {
+    const { values } = parseArgs({
+      args: [...args],
+      options: {
+        json: { type: 'boolean' },
+        all: { type: 'boolean' },
+        hold: { type: 'string' },
+        ca: { type: 'string' },
+      },
+    })
+    const holdSeconds = Number(values.hold ?? usualHold)
+    if (!Number.isInteger(holdSeconds) || holdSeconds < 0 || holdSeconds > 600) {
+      throw new UsageError('--hold takes seconds, 0 to 600.')
+    }
+    const ca = values.ca === undefined ? undefined : readFileSync(values.ca, 'utf8')
+    if (holdSeconds > 0) process.stderr.write(`looking, for some ${holdSeconds} seconds …\n`)
+    const findings = await examine({ holdSeconds, ca })
+    if (findings.some(({ state }) => state === 'fault')) process.exitCode = 1
+    if (values.json === true) {
+      process.stdout.write(`${JSON.stringify({ findings }, null, 2)}\n`)
+      return
+    }
+    process.stdout.write(describe(findings, values.all === true))
+  },
+}
+
+function describe(findings: readonly Finding[], all: boolean): string {
+  const of = (state: Finding['state']): readonly Finding[] =>
+    findings.filter((finding) => finding.state === state)
+  const wrong = [...of('fault'), ...of('warning')]
+  const lines = wrong.flatMap(({ check, state, what, fix }) => [
+    `${state === 'fault' ? 'FAULT' : 'hint '} ${check}: ${printable(what)}`,
+    `      ${fix}`,
+  ])
+  const rest = all
+    ? [
+        ...of('skipped').map(({ check, what }) => `-     ${check}: ${printable(what)}`),
+        ...of('ok').map(({ check }) => `ok    ${check}`),
+      ]
+    : []
+  const sum = `${of('fault').length} faults, ${of('warning').length} hints, ${of('ok').length} checks are well, ${of('skipped').length} do not apply`
+  return [...lines, ...rest, sum].map((line) => `${line}\n`).join('')
+}
