@@ -69,8 +69,9 @@ export function skipAll<Subject>(checks: readonly Check<Subject>[], why: string)
 /** With what lies beneath: sockets and TLS say there what has happened. */
 export function messageOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
-  const cause = error.cause === undefined ? '' : `: ${messageOf(error.cause)}`
-  return `${error.message || error.name}${cause}`.split('\n', 1)[0] ?? ''
+  const [own = ''] = (error.message || error.name).split('\n', 1)
+  const cause = error.cause === undefined ? '' : messageOf(error.cause)
+  return own.includes(cause) ? own : `${own}: ${cause}`
 }
 
 /** Codes of an error and of those beneath it, such as ECONNREFUSED. */

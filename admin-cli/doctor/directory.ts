@@ -126,9 +126,17 @@ function failures(
   if (kind === 'none' || (only !== undefined && kind !== only)) return noDirectory
   const wrong = asked.filter(({ error }) => error !== undefined && isOurs(error))
   if (wrong.length === 0) return undefined
-  const what = wrong.map(({ server, error }) => `${server}: ${messageOf(error)}`).join('; ')
+  const what = wrong.map(({ server, error }) => wordsOf(server, error)).join('; ')
   // With another server left, people are still let in.
   return wrong.length < asked.length ? warning(what) : fault(what)
+}
+
+function wordsOf(server: string, error: unknown): string {
+  // Servers often say nothing; the name of the class is that of the result code.
+  const code = ldapCode(error)
+  const why =
+    error instanceof ResultCodeError ? `${error.name}, LDAP result ${code}` : messageOf(error)
+  return why.startsWith(server) ? why : `${server}: ${why}`
 }
 
 function ldapCode(error: unknown): number | undefined {

@@ -8,7 +8,7 @@ import { calculateJwkThumbprint, exportJWK } from 'jose'
 
 import { discoveryDocument } from '../../server/discovery/routes.ts'
 import { certificateDays, isChainCode, isExpiryCode, isNameCode } from './certificates.ts'
-import { fault, messageOf, skipped, warning } from './check.ts'
+import { fault, messageOf, skipped } from './check.ts'
 import type { Check, Outcome } from './check.ts'
 import type { Site } from './site.ts'
 import { lookAtCertificate, visit } from './visit.ts'

@@ -1,6 +1,6 @@
 /** berthctl doctor as administrators call it: a site that is well, one that is not, and one that is not there. */
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
+import { execFile } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { after } from 'node:test'
@@ -59,13 +59,12 @@ test('a wrong call is refused', async () => {
   }
 })
 
-test('few open files are found where they are set', () => {
+test('few open files are found where they are set', async () => {
+  const command = ['--nofile=1024:1024', pathOf('berthctl'), 'doctor', '--json', '--hold', '0']
   const env = { PATH: process.env['PATH'], BERTH_CONFIG: site.write() }
-  const { stdout } = spawnSync(
-    'prlimit',
-    ['--nofile=1024:1024', pathOf('berthctl'), 'doctor', '--json', '--hold', '0'],
-    { env, encoding: 'utf8', timeout: 120_000 },
-  )
+  const stdout = await new Promise<string>((resolve) => {
+    execFile('prlimit', command, { env, timeout: 120_000 }, (_error, stdout) => resolve(stdout))
+  })
   const { findings } = JSON.parse(stdout) as {
     findings: { check: string; state: string; what: string }[]
   }

@@ -26,13 +26,14 @@ export interface DoctorSite {
   readonly address: string
   readonly server: TestServer
   readonly front: HttpFront
+  readonly serverPort: number
   readonly authority: CertificateAuthority
   readonly caFile: string
   readonly settings: Settings
   /** Writes a configuration with keys in the place of the site's; undefined takes one out. */
   write(changes?: Settings): string
   /** The names of what is wrong, with all there is to say of it. */
-  look(options?: LookOptions): Promise<ReadonlyMap<string, Finding>>
+  look(options?: LookOptions): Promise<Map<string, Finding>>
 }
 
 export interface LookOptions extends Partial<Omit<ExamineOptions, 'env'>> {
@@ -45,7 +46,13 @@ export const isRoot = process.getuid?.() === 0
 /** What production has; the tests may run on less. */
 export const goodHost = { nodeVersion: 'v24.11.0', openFiles: 65_536 }
 
-export async function startDoctorSite(t: Lifetime): Promise<DoctorSite> {
+export async function startDoctorSite(lifetime: Lifetime): Promise<DoctorSite> {
+  // What was started last ends first: the server before its database.
+  const endings: (() => Promise<void>)[] = []
+  const t: Lifetime = { after: (work) => void endings.unshift(work) }
+  lifetime.after(async () => {
+    for (const end of endings) await end()
+  })
   const directory = mkdtempSync(join(tmpdir(), 'berth-doctor-'))
   t.after(async () => rmSync(directory, { recursive: true, force: true }))
   makeDataDirectory(join(directory, 'cluster'))
@@ -88,6 +95,7 @@ export async function startDoctorSite(t: Lifetime): Promise<DoctorSite> {
     address,
     server,
     front,
+    serverPort,
     authority,
     caFile: authority.caFile,
     settings,
