@@ -6,7 +6,7 @@ import test from 'node:test'
 import { packageRoot } from '../../server/package-root.ts'
 
 // The rings of the house: imports point inward only.
-const domain = ['content', 'accounts', 'directory', 'keystore', 'builds']
+const domain = ['content', 'accounts', 'directory', 'keystore', 'builds', 'backup']
 const presentations = [
   'library',
   'oci',
@@ -17,7 +17,15 @@ const presentations = [
   'discovery',
   'build-api',
 ]
-const composition = ['app.ts', 'appliance.ts', 'builder-parts.ts', 'main.ts', 'welcome.ts']
+const composition = [
+  'app.ts',
+  'appliance.ts',
+  'builder-parts.ts',
+  'database-server.ts',
+  'fsck.ts',
+  'main.ts',
+  'welcome.ts',
+]
 const isComposition = (file: string): boolean => composition.includes(file)
 /** Presentations that stand beside their concept. */
 const routesOfDomain = ['accounts/routes.ts', 'keystore/routes.ts', 'keystore/hkp2-routes.ts']
@@ -114,6 +122,16 @@ test('the keystore reads images, whose content knows nothing of keys; neither as
   assertNone(
     files.filter(({ file }) => !readers.includes(file)),
     (target) => ringOf(target) === 'content',
+  )
+})
+
+test('backups copy what content and builds list, and neither knows of them', () => {
+  const files = sources.filter(({ ring }) => ring === 'backup')
+  assert.ok(files.length > 5)
+  assertNone(files, (target) => ['keystore', 'directory'].includes(ringOf(target)))
+  assertNone(
+    sources.filter(({ ring }) => domain.includes(ring) && ring !== 'backup'),
+    (target) => ringOf(target) === 'backup',
   )
 })
 
