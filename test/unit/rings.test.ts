@@ -140,14 +140,17 @@ test('builds push as anybody does: content and accounts know nothing of them', (
   assert.ok(files.length > 10)
   assertNone(files, (target) => ['keystore', 'directory'].includes(ringOf(target)))
   assertNone(
-    sources.filter(({ ring }) => domain.includes(ring) && ring !== 'builds'),
+    sources.filter(({ ring }) => domain.includes(ring) && !['builds', 'backup'].includes(ring)),
     (target) => ringOf(target) === 'builds',
   )
 })
 
-test('only what runs on a thread of its own parses keys', () => {
+test('only what runs on a thread of its own parses keys; the backup has a process of its own', () => {
+  const server = sources.filter(({ ring, file }) => ring !== 'backup' && file !== 'fsck.ts')
+  assertNone(server, (target) => target === 'backup/secrets-archive.ts')
   const parsers = sources.filter(({ imports }) => imports.includes('openpgp'))
   assert.deepEqual(parsers.map(({ file }) => file).sort(), [
+    'backup/secrets-archive.ts',
     'keystore/public-key.ts',
     'keystore/self-signature.ts',
     'keystore/signature-check.ts',
