@@ -13,6 +13,7 @@ import { openSigningKey } from './accounts/signing-key.ts'
 import type { SigningKey } from './accounts/signing-key.ts'
 import { TokenRegister } from './accounts/token-register.ts'
 import { Tokens } from './accounts/tokens.ts'
+import { refuseUnfinishedRestore } from './backup/restore-marker.ts'
 import { assembleBuilder } from './builder-parts.ts'
 import type { BuilderParts } from './builder-parts.ts'
 import type { QueueTimes } from './builds/queue.ts'
@@ -32,10 +33,12 @@ import { sweep } from './content/sweep.ts'
 import type { SweepResult } from './content/sweep.ts'
 import { Turns } from './content/turns.ts'
 import { Uploads } from './content/uploads.ts'
+import { openDatabaseServer } from './database-server.ts'
+import type { DatabaseServer } from './database-server.ts'
 import { openDatabase, sql } from './database.ts'
 import type { Database, DatabaseAddress } from './database.ts'
 import { openDirectory } from './directory/open-directory.ts'
-import { makeDataDirectory, openEmbeddedPostgres } from './embedded-postgres.ts'
+import { makeDataDirectory } from './embedded-postgres.ts'
 import { CertificateReader } from './keystore/certificate-reader.ts'
 import { ImageChecks } from './keystore/image-checks.ts'
 import { Keystore } from './keystore/keystore.ts'
@@ -47,6 +50,9 @@ export interface Appliance {
   readonly config: Config
   readonly log: Log
   readonly database: Database
+  /** For whoever copies the whole database. */
+  readonly databaseAddress: DatabaseAddress
+  readonly blobs: BlobStore
   readonly registry: Registry
   readonly policy: ImagePolicy
   readonly collectionAccess: CollectionAccess
@@ -82,6 +88,8 @@ const refusalStepMs = 500
 export interface ApplianceOptions {
   /** Other times than the usual ones, for whoever cannot wait for them. */
   readonly queueTimes?: Partial<QueueTimes> | undefined
+  /** Only the restore itself opens what a restore has not finished. */
+  readonly isRestoring?: boolean
 }
 
 export async function openAppliance(
@@ -89,12 +97,13 @@ export async function openAppliance(
   log: Log,
   options: ApplianceOptions = {},
 ): Promise<Appliance> {
+  if (options.isRestoring !== true) refuseUnfinishedRestore(config.dataDir)
   makeDataDirectory(config.dataDir)
   const server = await openDatabaseServer(config, log)
   try {
     const database = openDatabase(server.address, log)
     try {
-      return await assemble(config, log, database, { ...options, leave: server.leave })
+      return await assemble(config, log, database, { ...options, ...server })
     } catch (error) {
       await database.close()
       throw error
@@ -105,23 +114,11 @@ export async function openAppliance(
   }
 }
 
-async function openDatabaseServer(
-  config: Config,
-  log: Log,
-): Promise<{ address: DatabaseAddress; leave: () => Promise<void> }> {
-  if (config.database === undefined) {
-    return await openEmbeddedPostgres(join(config.dataDir, 'postgres'), log)
-  }
-  const { url, password } = config.database
-  const address = password === undefined ? { url } : { url, password: password.reveal() }
-  return { address, leave: async () => {} }
-}
-
 async function assemble(
   config: Config,
   log: Log,
   database: Database,
-  options: ApplianceOptions & { readonly leave: () => Promise<void> },
+  options: ApplianceOptions & DatabaseServer,
 ): Promise<Appliance> {
   const applied = await migrate(database)
   if (applied.length > 0) log.info({ 'migrations.applied': applied }, 'the database was migrated')
@@ -184,6 +181,8 @@ async function assemble(
     config,
     log,
     database,
+    databaseAddress: options.address,
+    blobs,
     registry,
     policy,
     builder,

@@ -9,6 +9,8 @@ import { resolve } from 'node:path'
 import { parse as parseToml, TomlError } from 'smol-toml'
 import { z } from 'zod'
 
+import { backupSettings, backupTable } from './backup-settings.ts'
+import type { BackupSettings } from './backup-settings.ts'
 import { builderSettings, builderTable } from './builder-settings.ts'
 import type { BuilderSettings } from './builder-settings.ts'
 import { applyCredentials } from './credentials.ts'
@@ -160,6 +162,8 @@ const schema = z.strictObject({
     .prefault({}),
   /** Building images for people: see builder-settings.ts. */
   builder: builderTable,
+  /** Copies of everything: see backup-settings.ts. */
+  backup: backupTable.optional(),
   log: z
     .strictObject({
       level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
@@ -220,6 +224,7 @@ export interface Config {
   readonly downloads: { readonly accel: string | undefined }
   readonly keystore: { readonly anonymousUpdates: boolean }
   readonly builder: BuilderSettings
+  readonly backup: BackupSettings | undefined
   readonly log: { readonly level: Settings['log']['level'] }
 }
 
@@ -241,9 +246,14 @@ const overrides = {
 
 const defaultFile = '/etc/berth/berth.toml'
 
+/** Where the configuration is read from, whether it is there or not. */
+export function configFile(env: NodeJS.ProcessEnv = process.env): string {
+  return env['BERTH_CONFIG'] ?? defaultFile
+}
+
 /** Reads `$BERTH_CONFIG` or /etc/berth/berth.toml (which may be absent) and the overrides. */
 export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
-  const file = env['BERTH_CONFIG'] ?? defaultFile
+  const file = configFile(env)
   const settings: Record<string, unknown> = parseFile(
     file,
     readText(file, env['BERTH_CONFIG'] === undefined),
@@ -331,6 +341,7 @@ export function makeConfig(
     downloads: { accel: data.downloads.accel },
     keystore: { anonymousUpdates: data.keystore.anonymous_updates },
     builder: builderSettings(data.builder),
+    backup: data.backup && backupSettings(data.backup),
     log: { level: data.log.level },
   })
 }

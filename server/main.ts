@@ -3,6 +3,7 @@ import { addFirstAccount } from './accounts/first-account.ts'
 import { createApp, createSockets } from './app.ts'
 import { openAppliance } from './appliance.ts'
 import type { Appliance } from './appliance.ts'
+import { checkBackupAge } from './backup/records.ts'
 import { ConfigError, readConfig } from './config.ts'
 import type { Config } from './config.ts'
 import { Failure } from './failure.ts'
@@ -66,6 +67,13 @@ async function serve(appliance: Appliance, unit: Unit, signalled: Promise<string
       name: 'builds',
       cron: '23 * * * *',
       run: async (): Promise<object> => await appliance.builder.expire(),
+    },
+    {
+      name: 'backup age',
+      cron: '11,41 * * * *',
+      run: async (): Promise<object> => ({
+        late: await checkBackupAge(appliance.database, config.backup?.alarmHours),
+      }),
     },
     {
       name: 'sign-in attempts',

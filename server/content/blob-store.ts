@@ -30,10 +30,11 @@ import { dirname, join } from 'node:path'
 
 import { sql } from '../database.ts'
 import type { Database } from '../database.ts'
+import { syncDirectory, writeDurably } from '../durable-file.ts'
 import { Failure } from '../failure.ts'
 import { newStoreId } from '../identifiers.ts'
 import { blobPath } from './blob-path.ts'
-import { parseDigest } from './names.ts'
+import { hexOf, parseDigest } from './names.ts'
 import type { Digest } from './names.ts'
 
 const layoutVersion = 1
@@ -63,6 +64,14 @@ export class BlobStore {
     }
     // A store of before the registry has the first algorithm only.
     await makeDirectories(directory)
+    return new BlobStore(directory)
+  }
+
+  /** For a restore: an empty store with the identity of another, whose rows are still to come. */
+  static async recreate(directory: string, storeId: string): Promise<BlobStore> {
+    await mkdir(join(directory, 'incoming'), { recursive: true, mode: 0o700 })
+    await makeDirectories(directory)
+    await writeMarker(directory, storeId)
     return new BlobStore(directory)
   }
 
@@ -139,6 +148,32 @@ export class BlobStore {
     }
   }
 
+  /**
+   * For a restore: `fill` writes a file, checks and flushes it, and then it gets its place. One that
+   * has its place came there so, and is left alone. The caller flushes the directories (`syncAll`).
+   */
+  async readmit(digest: Digest, fill: (path: string) => Promise<void>): Promise<void> {
+    const target = this.pathOf(digest)
+    if ((await stat(target).catch(() => undefined)) !== undefined) return
+    const unfinished = this.incomingPath(`restore-${hexOf(digest)}`)
+    try {
+      await fill(unfinished)
+      await chmod(unfinished, groupReads)
+      await rename(unfinished, target)
+    } catch (error) {
+      await remove(unfinished)
+      throw error
+    }
+  }
+
+  /** Makes all names as durable as the bytes. */
+  async syncAll(): Promise<void> {
+    for (const algorithm of algorithms) {
+      const root = join(this.#directory, 'blobs', algorithm)
+      for (const prefix of await readdir(root)) await syncDirectory(join(root, prefix))
+    }
+  }
+
   async freeBytes(): Promise<number> {
     const { bavail, bsize } = await statfs(this.#directory)
     return bavail * bsize
@@ -152,13 +187,14 @@ async function create(directory: string, database: Database): Promise<void> {
   // A crash before the commit leaves a marker without a row and an empty store: made again.
   await database.transaction(async (tx) => {
     await tx.query(sql`insert into store (id) values (${id})`)
-    const marker = await open(join(directory, 'store.json.new'), 'w', 0o600)
-    await marker.writeFile(`${JSON.stringify({ storeId: id, layout: layoutVersion })}\n`)
-    await marker.sync()
-    await marker.close()
-    await rename(join(directory, 'store.json.new'), join(directory, 'store.json'))
-    await syncDirectory(directory)
+    await writeMarker(directory, id)
   })
+}
+
+async function writeMarker(directory: string, storeId: string): Promise<void> {
+  const text = `${JSON.stringify({ storeId, layout: layoutVersion })}\n`
+  await writeDurably(directory, 'store.json', [text])
+  await syncDirectory(directory)
 }
 
 /** All 256 beforehand: a new directory entry would have to be flushed for each blob. */
@@ -207,15 +243,6 @@ function foreignStore(directory: string, row: string | undefined, marker: string
       ? `The database belongs to a store of images (${row}) that is not in ${directory}: is the disk mounted?`
       : `The store of images in ${directory} (${marker}) does not belong to this database (${row ?? 'which is new'}).`,
   )
-}
-
-async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
 }
 
 async function remove(path: string): Promise<void> {
