@@ -17,7 +17,14 @@ const presentations = [
   'discovery',
   'build-api',
 ]
-const composition = ['app.ts', 'appliance.ts', 'builder-parts.ts', 'main.ts', 'welcome.ts']
+const composition = [
+  'app.ts',
+  'appliance.ts',
+  'builder-parts.ts',
+  'housekeeping.ts',
+  'main.ts',
+  'welcome.ts',
+]
 const isComposition = (file: string): boolean => composition.includes(file)
 /** Presentations that stand beside their concept. */
 const routesOfDomain = ['accounts/routes.ts', 'keystore/routes.ts', 'keystore/hkp2-routes.ts']
