@@ -101,12 +101,19 @@ export function openDatabase(address: DatabaseAddress, log: Log): Database {
       throw databaseFailure(error)
     })
     let broken: Error | undefined
+    // One that is lost while it waits here says so by an event, which nobody else listens to now: a
+    // job holds its lock on a connection that says nothing for minutes.
+    const onError = (error: Error): void => {
+      broken = error
+    }
+    client.on('error', onError)
     try {
       return await work(client)
     } catch (error) {
       if (error instanceof Failure && error.kind === 'unavailable') broken = error
       throw error
     } finally {
+      client.off('error', onError)
       client.release(broken)
     }
   }
