@@ -6,7 +6,8 @@ import { audit } from './accounts/audit.ts'
 import { listBuildFileProblems } from './builds/file-check.ts'
 import { forgetBuildFiles } from './builds/inventory.ts'
 import type { BlobStore } from './content/blob-store.ts'
-import { correctLedger, listLedgerDrift, listRowProblems, reprieve } from './content/row-checks.ts'
+import { recount } from './content/recount.ts'
+import { listRowProblems, reprieve } from './content/row-checks.ts'
 import { listStoreProblems, repairBlob } from './content/store-check.ts'
 import type { StoreCheckOptions } from './content/store-check.ts'
 import type { Database } from './database.ts'
@@ -56,13 +57,14 @@ export async function fsck(parts: FsckParts, options: FsckOptions): Promise<read
     }
     await add(problem, problem.kind === 'condemned' ? repair : undefined)
   }
-  for (const drift of await listLedgerDrift(database)) {
-    const { entity, entityId, usedBytes, reservedBytes, countedUsed, countedReserved } = drift
-    const problem = `the ledger says ${usedBytes} bytes used and ${reservedBytes} reserved, and it is ${countedUsed} and ${countedReserved}`
-    await add({ kind: 'ledger', subject: entity, problem }, async () => {
-      await correctLedger(database, entityId)
-      return true
-    })
+  const { drifted, repaired } = await recount(database, {
+    repairBy: options.repair ? hostOperator : undefined,
+  })
+  for (const drift of drifted) {
+    const { entity, usedBytes, reservedBytes, countedUsedBytes, countedReservedBytes } = drift
+    const problem = `the ledger says ${usedBytes} bytes used and ${reservedBytes} reserved, and it is ${countedUsedBytes} and ${countedReservedBytes}`
+    const state = repaired ? 'repaired' : 'repairable'
+    found.push({ kind: 'ledger', subject: entity, problem, state })
   }
   for (const problem of await listBuildFileProblems(database, join(dataDir, 'builds'))) {
     await add(problem, async () => {

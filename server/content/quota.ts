@@ -136,6 +136,18 @@ export async function endAllUploads(tx: Db): Promise<void> {
   await tx.query(sql`update entities set reserved_bytes = 0 where reserved_bytes <> 0`)
 }
 
+/** What a recount found (recount.ts), under the entity's lock. */
+export async function correctLedger(
+  tx: Db,
+  entityId: number,
+  counted: { readonly usedBytes: number; readonly reservedBytes: number },
+): Promise<void> {
+  await tx.query(sql`
+    update entities
+    set used_bytes = ${counted.usedBytes}, reserved_bytes = ${counted.reservedBytes}
+    where id = ${entityId}`)
+}
+
 export async function readLedger(db: Db, entityId: number, defaultQuota: number): Promise<Ledger> {
   const [row] = await db.query<Ledger>(sql`
     select coalesce(quota_bytes, ${defaultQuota}) as "quotaBytes", used_bytes as "usedBytes",

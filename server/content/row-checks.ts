@@ -1,7 +1,6 @@
 /** Rows that contradict each other, as far as no constraint of the database forbids it. */
 import { sql } from '../database.ts'
-import type { Database, Db } from '../database.ts'
-import { lockEntity } from './quota.ts'
+import type { Db } from '../database.ts'
 
 export interface RowProblem {
   readonly kind: 'link' | 'manifest' | 'image' | 'tag' | 'condemned'
@@ -94,43 +93,4 @@ export async function reprieve(db: Db, digest: string): Promise<void> {
   await db.query(sql`
     update blobs b set condemned_at = null where b.digest = ${digest}
       and exists (select 1 from repository_blobs l where l.digest = b.digest)`)
-}
-
-export interface LedgerDrift {
-  readonly entityId: number
-  readonly entity: string
-  readonly usedBytes: number
-  readonly reservedBytes: number
-  /** What the rows add up to. */
-  readonly countedUsed: number
-  readonly countedReserved: number
-}
-
-/** Spaces whose ledger is not what quota.ts promises; one statement, so that it sees one moment. */
-export async function listLedgerDrift(db: Db, entityId?: number): Promise<LedgerDrift[]> {
-  return await db.query<LedgerDrift>(sql`
-    select * from (
-      select e.id as "entityId", e.name as "entity", e.used_bytes as "usedBytes",
-        e.reserved_bytes as "reservedBytes",
-        (select coalesce(sum(b.size), 0) from blobs b where b.digest in
-          (select l.digest from repository_blobs l where l.entity_id = e.id))
-        + (select coalesce(sum(m.charged_bytes), 0) from manifests m
-          join repositories r on r.id = m.repository_id where r.entity_id = e.id) as "countedUsed",
-        (select coalesce(sum(u.reserved_bytes), 0) from uploads u
-          where u.entity_id = e.id) as "countedReserved"
-      from entities e where e.id = coalesce(${entityId ?? null}, e.id)) counted
-    where "usedBytes" <> "countedUsed" or "reservedBytes" <> "countedReserved"
-    order by "entity"`)
-}
-
-/** Counts again under the entity's lock, with which nothing else changes it, and writes that down. */
-export async function correctLedger(database: Database, entityId: number): Promise<void> {
-  await database.transaction(async (tx) => {
-    await lockEntity(tx, entityId)
-    const [drift] = await listLedgerDrift(tx, entityId)
-    if (drift === undefined) return
-    await tx.query(sql`
-      update entities set used_bytes = ${drift.countedUsed}, reserved_bytes = ${drift.countedReserved}
-      where id = ${entityId}`)
-  })
 }

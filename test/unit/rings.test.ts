@@ -24,6 +24,7 @@ const composition = [
   'builder.ts',
   'database-server.ts',
   'fsck.ts',
+  'housekeeping.ts',
   'main.ts',
   'welcome.ts',
 ]
