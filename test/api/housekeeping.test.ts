@@ -47,6 +47,7 @@ test('every job of the server works, and its run is written down', async () => {
       'scrub',
       'builds',
       'sign-in attempts',
+      'backup age',
       'retention',
       'quota recount',
       'token notices',

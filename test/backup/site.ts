@@ -85,6 +85,9 @@ export async function makeEmptyHost(life: Lifetime): Promise<EmptyHost> {
     '[storage]',
     'keep_free = 0',
     'grace_hours = 0',
+    '[library]',
+    // What is deleted shall be gone with the next sweep.
+    'undelete_days = 0',
     '',
   ]
   writeFileSync(configFile, lines.join('\n'))
@@ -92,7 +95,12 @@ export async function makeEmptyHost(life: Lifetime): Promise<EmptyHost> {
     dataDir,
     databaseUrl: database.url,
     configFile,
-    settings: { data_dir: dataDir, database: { url: database.url }, storage },
+    settings: {
+      data_dir: dataDir,
+      database: { url: database.url },
+      storage,
+      library: { undelete_days: 0 },
+    },
     berthctl: async (...args) => await run('berthctl', args, { env: { BERTH_CONFIG: configFile } }),
   }
 }
