@@ -20,6 +20,7 @@ import { healthRoutes, reportRoutes } from './enterprise/report-routes.ts'
 import { enterpriseTokenRoutes } from './enterprise/token-routes.ts'
 import { userRoutes } from './enterprise/user-routes.ts'
 import { notFound } from './failure.ts'
+import { offerAccel } from './http/accel.ts'
 import { identify, signedInOnly } from './http/actor.ts'
 import { drainUnread } from './http/body.ts'
 import { jsonErrors } from './http/problem.ts'
@@ -59,12 +60,13 @@ export function createApp(appliance: Appliance): Express {
   app.disable('x-powered-by')
   app.disable('etag')
   app.set('query parser', 'simple')
-  app.set('trust proxy', 'loopback')
+  app.set('trust proxy', config.isTrustedProxy)
 
   app.use(logRequests(log))
   app.use(drainUnread())
   app.use(collapseLeadingSlashes)
   app.use(securityHeaders())
+  app.use(offerAccel({ prefix: config.downloads.accel, isTrustedProxy: config.isTrustedProxy }))
   app.use(transferRoutes({ registry, uploads, capabilities, log }))
   app.use(contextUploadRoutes(builder.contexts, capabilities))
   app.use(

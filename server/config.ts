@@ -1,6 +1,6 @@
 /**
- * The configuration: one TOML file, three environment variables for quick starts, defaults for
- * everything. This file is the only reader of the environment. Every mistake is reported at once,
+ * The configuration: one TOML file, three environment variables for quick starts, the secrets of
+ * systemd, defaults for everything. Besides unit.ts only this file reads the environment. Every mistake is reported at once,
  * with its place; nothing listens before the configuration is known to be right.
  */
 import { readFileSync } from 'node:fs'
@@ -11,31 +11,28 @@ import { z } from 'zod'
 
 import { builderSettings, builderTable } from './builder-settings.ts'
 import type { BuilderSettings } from './builder-settings.ts'
+import { applyCredentials } from './credentials.ts'
 import { directoryTable } from './directory-settings.ts'
 import type { DirectorySettings } from './directory-settings.ts'
+import { defaultOrigin, listenField, proxiesField, tlsTable } from './listen-settings.ts'
+import type { Place, TlsSettings } from './listen-settings.ts'
 import { Secret } from './secret.ts'
 import { bytes, units } from './size-field.ts'
 
 /** An origin that is printed into replies: scheme and host, no trailing slash. */
 const address = z.url({ protocol: /^https?$/ }).transform((value) => value.replace(/\/+$/, ''))
 
-const listen = z.string().transform((value, context) => {
-  const match = /^(?:(\[[0-9a-fA-F:]+\]|[^:[\]]+):)?(\d{1,5})$/.exec(value)
-  const port = Number(match?.[2])
-  if (match && port <= 65535) {
-    return { host: (match[1] ?? '127.0.0.1').replace(/^\[|\]$/g, ''), port }
-  }
-  context.addIssue({ code: 'custom', message: 'expected host:port, for example 127.0.0.1:5080' })
-  return z.NEVER
-})
-
 const pathSegment = z.string().regex(/^[a-z0-9]+(?:[._-][a-z0-9]+)*$/, 'expected a library name')
 
 const schema = z.strictObject({
   /** Where Berth keeps everything: blobs, uploads, keys and, without [database], PostgreSQL. */
   data_dir: z.string().min(1).default('./data'),
-  /** Address of the one listener. A proxy with TLS stands before it on a site. */
-  listen: listen.default({ host: '127.0.0.1', port: 5080 }),
+  /** host:port or unix:/path. A proxy with TLS stands before it on a site; systemd's sockets win. */
+  listen: listenField.default({ host: '127.0.0.1', port: 5080 }),
+  /** With a certificate of its own, Berth serves https on TCP. It is read again when it changes. */
+  tls: tlsTable.optional(),
+  /** Who is believed about the address of a client (X-Forwarded-For); a unix socket is 127.0.0.1. */
+  trusted_proxies: proxiesField.prefault(['127.0.0.0/8', '::1']),
   /** The origin that clients use; it is printed into every reply that names an address. */
   public_url: address.optional(),
   site: z
@@ -143,6 +140,18 @@ const schema = z.strictObject({
       grace_hours: z.number().min(0).max(720).default(24),
     })
     .prefault({}),
+  downloads: z
+    .strictObject({
+      /**
+       * Where the proxy serves the store's `blobs` directory to itself alone, such as "/blobs/". It
+       * gets X-Accel-Redirect instead of the bytes then, if it says `X-Berth-Accel: yes`.
+       */
+      accel: z
+        .string()
+        .regex(/^\/(?:[\w.-]+\/)+$/, 'expected a path such as "/blobs/"')
+        .optional(),
+    })
+    .prefault({}),
   keystore: z
     .strictObject({
       /** Whether somebody without a token may bring news of a key that is known (gpg --send-keys). */
@@ -162,7 +171,9 @@ type Settings = z.infer<typeof schema>
 
 export interface Config {
   readonly dataDir: string
-  readonly listen: { readonly host: string; readonly port: number }
+  readonly listen: Place
+  readonly tls: TlsSettings | undefined
+  readonly isTrustedProxy: (address: string) => boolean
   readonly publicUrl: string
   readonly siteName: string
   readonly services: {
@@ -206,6 +217,7 @@ export interface Config {
   }
   readonly uploads: { readonly expireHours: number; readonly idleSeconds: number }
   readonly storage: { readonly keepFreeBytes: number; readonly graceHours: number }
+  readonly downloads: { readonly accel: string | undefined }
   readonly keystore: { readonly anonymousUpdates: boolean }
   readonly builder: BuilderSettings
   readonly log: { readonly level: Settings['log']['level'] }
@@ -242,6 +254,8 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
     settings[key] = env[variable]
     places.set(key, variable)
   }
+  const credentials = env['CREDENTIALS_DIRECTORY']
+  if (credentials !== undefined) applyCredentials(settings, credentials)
   return makeConfig(settings, file, places)
 }
 
@@ -256,10 +270,15 @@ export function makeConfig(
     throw new ConfigError(parsed.error.issues.flatMap((issue) => describe(issue, place, places)))
   }
   const { data } = parsed
-  const publicUrl = data.public_url ?? `http://localhost:${data.listen.port}`
+  const publicUrl = data.public_url ?? defaultOrigin(data.listen, data.tls)
+  if (publicUrl === undefined) {
+    throw new ConfigError([`${place}: public_url: is needed where Berth listens on a unix socket`])
+  }
   return Object.freeze({
     dataDir: resolve(data.data_dir),
     listen: data.listen,
+    tls: data.tls,
+    isTrustedProxy: data.trusted_proxies,
     publicUrl,
     siteName: data.site.name,
     services: {
@@ -309,6 +328,7 @@ export function makeConfig(
     },
     uploads: { expireHours: data.uploads.expire_hours, idleSeconds: data.uploads.idle_seconds },
     storage: { keepFreeBytes: data.storage.keep_free, graceHours: data.storage.grace_hours },
+    downloads: { accel: data.downloads.accel },
     keystore: { anonymousUpdates: data.keystore.anonymous_updates },
     builder: builderSettings(data.builder),
     log: { level: data.log.level },

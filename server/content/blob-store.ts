@@ -9,9 +9,22 @@
  * How a blob becomes safe: written to `incoming`, hashed on the way, fdatasync, rename, fsync of the
  * directory, and only then the row. A crash at any point leaves a file without a row at most, which
  * the sweep removes.
+ *
+ * The account's group may read blobs, so that a proxy can send them; what is incoming it may not.
+ * Whether it reaches them at all is up to the data directory around the store.
  */
 import { constants } from 'node:fs'
-import { mkdir, open, readdir, readFile, rename, stat, statfs, unlink } from 'node:fs/promises'
+import {
+  chmod,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  stat,
+  statfs,
+  unlink,
+} from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 
@@ -19,11 +32,15 @@ import { sql } from '../database.ts'
 import type { Database } from '../database.ts'
 import { Failure } from '../failure.ts'
 import { newStoreId } from '../identifiers.ts'
-import { algorithmOf, hexOf, parseDigest } from './names.ts'
+import { blobPath } from './blob-path.ts'
+import { parseDigest } from './names.ts'
 import type { Digest } from './names.ts'
 
 const layoutVersion = 1
 const algorithms = ['sha256', 'sha512'] as const
+/** Whatever the process' umask is. */
+const groupReads = 0o640
+const groupPasses = 0o750
 
 export class BlobStore {
   readonly #directory: string
@@ -50,8 +67,7 @@ export class BlobStore {
   }
 
   pathOf(digest: Digest): string {
-    const hex = hexOf(digest)
-    return join(this.#directory, 'blobs', algorithmOf(digest), hex.slice(0, 2), hex)
+    return join(this.#directory, 'blobs', blobPath(digest))
   }
 
   incomingPath(uploadId: string): string {
@@ -74,6 +90,7 @@ export class BlobStore {
   /** Moves a flushed incoming file to its place. The caller commits the row afterwards. */
   async admit(uploadId: string, digest: Digest): Promise<void> {
     const target = this.pathOf(digest)
+    await chmod(this.incomingPath(uploadId), groupReads)
     await rename(this.incomingPath(uploadId), target)
     await syncDirectory(dirname(target))
   }
@@ -153,9 +170,12 @@ async function makeDirectories(directory: string): Promise<void> {
     for (let prefix = 0; prefix < 256; prefix += 1) {
       const name = prefix.toString(16).padStart(2, '0')
       await mkdir(join(root, name), { recursive: true, mode: 0o700 })
+      await chmod(join(root, name), groupPasses)
     }
+    await chmod(root, groupPasses)
     await syncDirectory(root)
   }
+  for (const passage of [directory, join(directory, 'blobs')]) await chmod(passage, groupPasses)
   await syncDirectory(join(directory, 'blobs'))
 }
 

@@ -174,6 +174,8 @@ test('the environment is read in one place', () => {
     'builds/executors/batch-command.ts',
     'config.ts',
     'embedded-postgres.ts',
+    // What the service manager tells this process alone.
+    'unit.ts',
   ])
   assert.deepEqual(
     readers.map(({ file }) => file).filter((file) => !allowed.has(file)),
