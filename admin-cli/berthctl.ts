@@ -2,6 +2,7 @@
 import type { Command } from './command.ts'
 import { accountCommand } from './commands/account.ts'
 import { auditCommand } from './commands/audit.ts'
+import { builderCommand } from './commands/builder.ts'
 import { configCommand } from './commands/config.ts'
 import { directoryCommand } from './commands/directory.ts'
 import { groupCommand } from './commands/group.ts'
@@ -17,6 +18,7 @@ import { runCommand, UsageError } from './exit.ts'
 const commands: Readonly<Record<string, Command>> = {
   account: accountCommand,
   audit: auditCommand,
+  builder: builderCommand,
   config: configCommand,
   directory: directoryCommand,
   group: groupCommand,
@@ -37,6 +39,7 @@ const help = `berthctl: administers the Berth of this host
   berthctl account rename NAME NEW      gives an account and its space another name
   berthctl account password NAME        a new password for an account
   berthctl audit [--help]               who did what, and who was refused
+  berthctl builder list|add|remove      the builders of the site, and the tokens of builder hosts
   berthctl config check [FILE]          whether the server would take its configuration
   berthctl directory test NAME          asks LDAP or the portal about a person, step by step
   berthctl group list [--json]          the groups of the directory and their members

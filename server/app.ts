@@ -11,6 +11,7 @@ import { policyOperations, policyRoutes } from './api/policy-routes.ts'
 import { tokenOperations, tokenRoutes } from './api/token-routes.ts'
 import { usageOperations, usageRoutes } from './api/usage-routes.ts'
 import type { Appliance } from './appliance.ts'
+import { hostRoutes } from './build-api/host-routes.ts'
 import { OutputSockets } from './build-api/output-sockets.ts'
 import { buildRoutes, contextUploadRoutes } from './build-api/routes.ts'
 import { runnerRoutes } from './build-api/runner-routes.ts'
@@ -74,9 +75,9 @@ export function createApp(appliance: Appliance): Express {
       jobs: builder.jobs,
       libraryUrl: config.services.library,
       registryUrl: config.services.registry,
-      serverUrl: builder.serverUrl,
     }),
   )
+  app.use(hostRoutes(builder.hosts))
   app.use(registryTokenRoutes(registryParts))
   app.use(ociRoutes(registryParts))
   app.use(identify(tokens))

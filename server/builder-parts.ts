@@ -6,20 +6,26 @@ import type { Tokens } from './accounts/tokens.ts'
 import type { Agent } from './build-api/routes.ts'
 import type { BuilderHost } from './builder-settings.ts'
 import { listActive } from './builds/build-rows.ts'
+import { BuilderHosts } from './builds/builder-hosts.ts'
+import { BuilderRests } from './builds/builder-rests.ts'
+import { Builders } from './builds/builders.ts'
+import type { KnownBuilder } from './builds/builders.ts'
 import { Builds } from './builds/builds.ts'
 import { BuildContexts } from './builds/contexts.ts'
 import { BuildEnding } from './builds/ending.ts'
 import type { Executor } from './builds/executor.ts'
+import { HostExecutor } from './builds/executors/host.ts'
 import { LocalExecutor } from './builds/executors/local.ts'
 import { PbsExecutor } from './builds/executors/pbs.ts'
 import { SlurmExecutor } from './builds/executors/slurm.ts'
 import { expireBuilds } from './builds/expiry.ts'
 import type { ExpiryResult } from './builds/expiry.ts'
+import { HostPresence } from './builds/host-presence.ts'
 import { JobFiles } from './builds/job-files.ts'
 import { Jobs } from './builds/jobs.ts'
 import { OutputFiles } from './builds/output-files.ts'
 import { BuildOutput } from './builds/output.ts'
-import { BuildQueue } from './builds/queue.ts'
+import { BuildQueue, usualQueueTimes } from './builds/queue.ts'
 import type { QueueTimes } from './builds/queue.ts'
 import { BuildSignals } from './builds/signals.ts'
 import type { Config } from './config.ts'
@@ -39,8 +45,10 @@ export interface BuilderParts {
   readonly output: BuildOutput
   readonly signals: BuildSignals
   readonly queue: BuildQueue
-  /** Where the builder of this name reaches the server. */
-  readonly serverUrl: (builder: string | null) => string
+  readonly builders: Builders
+  readonly hosts: BuilderHosts
+  /** Lets go of the builder hosts that are connected; they come back to the next process. */
+  readonly release: () => void
   readonly agents: () => Promise<readonly Agent[]>
   readonly expire: () => Promise<ExpiryResult>
 }
@@ -73,21 +81,33 @@ export function assembleBuilder(needs: BuilderNeeds): BuilderParts {
     maxBytes: settings.maxContextBytes,
   })
   const serverUrlOf = (host: BuilderHost): string => host.serverUrl ?? defaultUrl(config, host)
-  const executors = new Map(
-    settings.builders.map((host) => [host.name, executorOf(host, directory)]),
-  )
+  const times = { ...usualQueueTimes, ...needs.queueTimes }
+  // A host that waits for an answer is not silent.
+  const presence = new HostPresence({ hold: Math.min(15, times.lost / 2) })
+  const rests = new BuilderRests(database)
+  const wake = (): void => queue.wake()
+  const hosts = new BuilderHosts({ database, settings, presence, rests, wake })
+  const builders = new Builders({ settings, hosts, rests, presence })
+  const executors = new Map<string, Executor>()
+  for (const one of settings.builders) {
+    const executor = configuredExecutor(one, directory)
+    if (executor !== undefined) executors.set(one.name, executor)
+  }
   const queue = new BuildQueue({
     database,
     log,
     settings,
-    executors,
+    builders,
+    rests,
+    executorOf: ({ name }) => executors.get(name) ?? new HostExecutor(name, presence, times.lost),
     jobFiles: new JobFiles({ directory: join(directory, 'jobs'), serverUrl: serverUrlOf }),
     output,
     ending,
     signals,
-    ...(needs.queueTimes ? { times: needs.queueTimes } : {}),
+    times,
   })
   const builds = new Builds({
+    builders: async () => await builders.list(),
     database,
     registry,
     contexts,
@@ -97,11 +117,13 @@ export function assembleBuilder(needs: BuilderNeeds): BuilderParts {
     settings,
     defaults,
     libraryUrls: [...new Set([services.library, config.publicUrl])],
-    unavailable: (host) => queue.unavailable(host),
     jobWaits: (id) => queue.jobWaits(id),
-    wake: () => queue.wake(),
+    wake,
   })
   const jobs = new Jobs({
+    rests,
+    wallRestSeconds: times.wallRest,
+    wake,
     database,
     registry,
     builtImages: new BuiltImages(registry, uploads, blobUploads),
@@ -124,11 +146,10 @@ export function assembleBuilder(needs: BuilderNeeds): BuilderParts {
     output,
     signals,
     queue,
-    serverUrl: (name) => {
-      const host = settings.builders.find((one) => one.name === name)
-      return host === undefined ? config.publicUrl : serverUrlOf(host)
-    },
-    agents: async () => agentsOf(settings.builders, await listActive(database), openedAt),
+    builders,
+    hosts,
+    release: () => presence.close(),
+    agents: async () => agentsOf(await builders.list(), await listActive(database), openedAt),
     expire: async () => {
       for (const executor of executors.values()) await executor.removeLogs(settings.keepOutputDays)
       return await expireBuilds({
@@ -144,7 +165,9 @@ export function assembleBuilder(needs: BuilderNeeds): BuilderParts {
   }
 }
 
-function executorOf(host: BuilderHost, directory: string): Executor {
+/** Undefined for builder hosts, which start their runners themselves. */
+function configuredExecutor(host: BuilderHost, directory: string): Executor | undefined {
+  if (host.executor === 'host') return undefined
   const program = host.runner ?? [
     process.execPath,
     '--enable-source-maps',
@@ -168,7 +191,7 @@ function defaultUrl(config: Config, host: BuilderHost): string {
 
 /** One for each slot: what the enterprise interface calls an agent. */
 function agentsOf(
-  hosts: readonly BuilderHost[],
+  hosts: readonly KnownBuilder[],
   active: readonly { readonly id: string; readonly builder: string }[],
   openedAt: Date,
 ): Agent[] {
@@ -177,7 +200,7 @@ function agentsOf(
     return Array.from({ length: host.slots }, (_, slot) => ({
       id: createHash('sha256').update(`${host.name} ${slot}`).digest('hex').slice(0, 24),
       queue: host.archs.join(','),
-      addedAt: openedAt,
+      addedAt: host.host?.addedAt ?? openedAt,
       taskId: builds[slot]?.id ?? '',
     }))
   })

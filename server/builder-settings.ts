@@ -8,6 +8,7 @@ import { bytes, units } from './size-field.ts'
 /** Sources of a first layer that need nothing but what the builder lets in (protocol.md 8). */
 const agents = ['library', 'docker', 'oras', 'localimage', 'debootstrap', 'scratch'] as const
 
+/** Node's names of architectures, in Go's. */
 const goArchs: Readonly<Record<string, string>> = {
   x64: 'amd64',
   arm64: 'arm64',
@@ -16,17 +17,30 @@ const goArchs: Readonly<Record<string, string>> = {
   s390x: 's390x',
 }
 
+/** Of this host, in Go's words. */
+const ownArch = goArchs[hostArch] ?? hostArch
+
+export const builderName = z
+  .string()
+  .max(64)
+  .regex(/^[a-z0-9]+(?:[._-][a-z0-9]+)*$/, 'expected a name')
+
+export const archNames = z
+  .array(z.string().regex(/^[a-z0-9]{1,16}$/, 'expected amd64, arm64, …'))
+  .min(1)
+  .default([ownArch])
+
 const builder = z.strictObject({
-  name: z.string().regex(/^[a-z0-9]+(?:[._-][a-z0-9]+)*$/, 'expected a name'),
-  /** How runners are started: a process of this host, or a job of the site's batch system. */
-  executor: z.enum(['local', 'slurm', 'pbs']).default('local'),
-  /** Go names. */
-  archs: z
-    .array(z.string().regex(/^[a-z0-9]{1,16}$/, 'expected amd64, arm64, …'))
-    .min(1)
-    .default([goArchs[hostArch] ?? hostArch]),
-  /** Builds at the same time. */
-  slots: z.number().int().min(1).max(1000).default(2),
+  name: builderName,
+  /**
+   * How runners are started: a process of this host, a job of the site's batch system, or by the
+   * program berth-builder on whatever host comes with this builder's token.
+   */
+  executor: z.enum(['local', 'slurm', 'pbs', 'host']).default('local'),
+  /** Go names; of a builder host those that count before it has said its own. */
+  archs: archNames,
+  /** Builds at the same time; by default 2, and of a builder host as many as it says. */
+  slots: z.number().int().min(1).max(1000).optional(),
   /** Where the runner reaches Berth; by default the listener (local) or the public address. */
   server_url: z
     .url({ protocol: /^https?$/ })
@@ -76,8 +90,9 @@ export const builderTable = z
 
 export interface BuilderHost {
   readonly name: string
-  readonly executor: 'local' | 'slurm' | 'pbs'
+  readonly executor: 'local' | 'slurm' | 'pbs' | 'host'
   readonly archs: readonly string[]
+  /** Of a builder host, as the configuration has it, 0: no bound. */
   readonly slots: number
   readonly serverUrl: string | undefined
   readonly runner: readonly string[] | undefined
@@ -131,7 +146,7 @@ export function builderSettings(table: z.infer<typeof builderTable>): BuilderSet
       name: one.name,
       executor: one.executor,
       archs: one.archs,
-      slots: one.slots,
+      slots: one.slots ?? (one.executor === 'host' ? 0 : 2),
       serverUrl: one.server_url,
       runner: one.runner,
       runnerConfig: one.runner_config,

@@ -83,6 +83,7 @@ async function serve(appliance: Appliance, unit: Unit, signalled: Promise<string
   void (async () => {
     log.info({ signal: await signalled }, 'stopping: running requests may end')
     unit.say({ state: 'STOPPING', status: 'Waiting for requests that run' })
+    appliance.builder.release()
     await listener.close(drainMs)
     tls?.close()
     await schedule.stop()

@@ -192,7 +192,10 @@ export function buildRoutes(parts: BuildApiParts): Router {
   router.delete('/v1/admin/agent-pool/:name/:id', (req) => {
     requireAdministrator(actorOf(req))
     requirePool(req.params.name)
-    throw invalid('builder', 'Builders are named in the configuration, [builder]: remove it there.')
+    throw invalid(
+      'builder',
+      'Builders are named in the configuration, [builder], or added with berthctl builder: remove it there.',
+    )
   })
 
   return router

@@ -18,12 +18,11 @@ export interface RunnerApiParts {
   readonly jobs: Jobs
   readonly libraryUrl: string
   readonly registryUrl: string
-  /** Where the builder with this name reaches the server. */
-  readonly serverUrl: (builder: string | null) => string
 }
 
 const end = z.object({
-  state: z.enum(['succeeded', 'failed', 'cancelled']),
+  /** `unable`: the walls of the builder do not hold, and nothing of the build has run. */
+  state: z.enum(['succeeded', 'failed', 'cancelled', 'unable']),
   reason: z
     .string()
     .default('')
@@ -42,7 +41,6 @@ export function runnerRoutes(parts: RunnerApiParts): Router {
 
   router.get('/v1/runner/job', async (req, res) => {
     const { build, limits, allowedHosts, pullToken } = await jobs.take(await jobOf(req))
-    const server = parts.serverUrl(build.builder)
     res.set('Cache-Control', 'no-store').json({
       data: {
         id: build.id,
@@ -50,7 +48,8 @@ export function runnerRoutes(parts: RunnerApiParts): Router {
         definition: build.definition,
         workingDir: build.workingDir,
         buildArgs: build.buildArgs,
-        contextUrl: build.contextId === null ? null : `${server}/v1/runner/context`,
+        // Below the address that the runner has from its job file.
+        contextUrl: build.contextId === null ? null : 'v1/runner/context',
         libraryUrl: parts.libraryUrl,
         registryUrl: parts.registryUrl,
         limits,
@@ -66,6 +65,11 @@ export function runnerRoutes(parts: RunnerApiParts): Router {
     const bytes = Buffer.isBuffer(req.body) ? req.body : Buffer.alloc(0)
     const { accepted, size, cancel } = await jobs.append(job, offset, bytes)
     res.status(accepted ? 200 : 409).json({ data: { size, cancel } })
+  })
+
+  router.post('/v1/runner/walls', async (req, res) => {
+    await jobs.wallsHold(await jobOf(req))
+    res.json({ data: {} })
   })
 
   router.get('/v1/runner/context', async (req, res) => {
@@ -91,7 +95,8 @@ export function runnerRoutes(parts: RunnerApiParts): Router {
   router.post('/v1/runner/end', jsonBody(), async (req, res) => {
     const job = await jobOf(req)
     const { state, reason } = parse(end, req.body)
-    if (!(await jobs.end(job, state, reason))) {
+    if (state === 'unable') await jobs.unable(job, reason)
+    else if (!(await jobs.end(job, state, reason))) {
       throw new Failure('conflict', 'build', 'The build cannot end so: its image has not arrived.')
     }
     res.json({ data: {} })

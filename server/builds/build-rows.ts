@@ -174,6 +174,26 @@ export async function listActive(db: Db): Promise<ActiveBuild[]> {
     order by b.submitted_at, b.id`)
 }
 
+/** Back into the queue, as if the attempt had not been made; one that was lost counts. */
+export async function requeueBuild(
+  tx: Db,
+  attempt: {
+    readonly id: string
+    readonly attempts: number
+    readonly handle: string | null
+  },
+  counts: boolean,
+): Promise<boolean> {
+  const [row] = await tx.query(sql`
+    update builds set state = 'queued', builder = null, handle = null, job_token_hash = null,
+      started_at = null, image_digest = null, image_bytes = null,
+      attempts = attempts - ${counts ? 0 : 1}
+    where id = ${attempt.id} and ended_at is null and state <> 'queued'
+      and attempts = ${attempt.attempts} and handle is not distinct from ${attempt.handle}
+    returning 1`)
+  return row !== undefined
+}
+
 /** Queued builds of accounts that were closed, or whose token was revoked. */
 export async function listUnwanted(db: Db): Promise<string[]> {
   const rows = await db.query<{ id: string }>(sql`

@@ -6,7 +6,7 @@ import {
   requireAdministrator,
   requireFullAccount,
 } from '../accounts/permissions.ts'
-import type { BuilderHost, BuilderSettings } from '../builder-settings.ts'
+import type { BuilderSettings } from '../builder-settings.ts'
 import { parseEntityName } from '../content/names.ts'
 import type { Digest, NameDefaults } from '../content/names.ts'
 import type { Registry } from '../content/registry.ts'
@@ -24,6 +24,7 @@ import {
   listWaiting,
 } from './build-rows.ts'
 import type { BuildCounts, BuildFilter, BuildRow } from './build-rows.ts'
+import type { KnownBuilder } from './builders.ts'
 import type { BuildContexts } from './contexts.ts'
 import { checkDefinition } from './definition/check.ts'
 import { filesOf } from './definition/files.ts'
@@ -66,8 +67,8 @@ export interface BuildsParts {
   readonly defaults: NameDefaults
   /** Origins under which this site's library is known. */
   readonly libraryUrls: readonly string[]
-  /** Why this builder takes nothing at the moment; undefined when it does. */
-  readonly unavailable: (builder: BuilderHost) => string | undefined
+  /** The builders of the site, and what keeps each from taking builds at the moment. */
+  readonly builders: () => Promise<readonly KnownBuilder[]>
   /** What the job of a build waits for in its batch system; undefined when it does not. */
   readonly jobWaits: (id: string) => string | undefined
   /** Something in the queue has changed. */
@@ -90,7 +91,7 @@ export class Builds {
     requireSite(settings)
     const account = requireBuilder(actor)
     const definition = this.#readDefinition(submission)
-    const arch = this.#chooseArch(submission.arch)
+    const arch = await this.#chooseArch(submission.arch)
     const id = newId()
     const { target, ephemeral } = await this.#chooseTarget(account, id, submission)
     await database.transaction(async (tx) => {
@@ -139,14 +140,14 @@ export class Builds {
     throw invalid('build', `The definition file cannot be built here: ${shown.join('; ')}`)
   }
 
-  #chooseArch(wanted: string | undefined): string {
-    const { builders } = this.#parts.settings
+  async #chooseArch(wanted: string | undefined): Promise<string> {
+    const builders = await this.#parts.builders()
     const offered = [...new Set(builders.flatMap(({ archs }) => archs))]
     const arch = wanted ?? offered[0] ?? ''
     if (offered.includes(arch)) return arch
     throw invalid(
       'builder',
-      `No builder of this site makes images for "${arch.slice(0, 32)}": it has ${offered.join(', ')}.`,
+      `No builder of this site makes images for "${arch.slice(0, 32)}": it has ${offered.join(', ') || 'none at all'}.`,
     )
   }
 
@@ -237,15 +238,15 @@ export class Builds {
     const index = waiting.findIndex(({ id }) => id === build.id)
     if (index < 0) return undefined
     const share = shares.find(({ accountId }) => accountId === build.accountId)
-    const reason = heldBack(share, settings) ?? this.#whyBuildersWait(build.arch, index)
+    const reason = heldBack(share, settings) ?? (await this.#whyBuildersWait(build.arch, index))
     return { position: index + 1, waiting: waiting.length, reason }
   }
 
-  #whyBuildersWait(arch: string, before: number): string {
-    const { settings, unavailable } = this.#parts
-    const builders = settings.builders.filter(({ archs }) => archs.includes(arch))
+  async #whyBuildersWait(arch: string, before: number): Promise<string> {
+    const all = await this.#parts.builders()
+    const builders = all.filter(({ archs }) => archs.includes(arch))
     if (builders.length === 0) return `no builder of this site makes images for ${arch} any more`
-    const reasons = builders.map((one) => unavailable(one))
+    const reasons = builders.map(({ unavailable }) => unavailable)
     const [first] = reasons
     if (first !== undefined && reasons.every((reason) => reason !== undefined)) return first
     if (before === 0) return 'all builders are busy, and this build is the next'

@@ -13,8 +13,9 @@ import type { Registry } from '../content/registry.ts'
 import { sql } from '../database.ts'
 import type { Database } from '../database.ts'
 import { Failure, invalid, notFound, unauthenticated } from '../failure.ts'
-import { findBuild } from './build-rows.ts'
+import { findBuild, requeueBuild } from './build-rows.ts'
 import type { BuildRow, FinalState } from './build-rows.ts'
+import type { BuilderRests } from './builder-rests.ts'
 import type { BuildContexts } from './contexts.ts'
 import type { BuildEnding } from './ending.ts'
 import type { JobLimits } from './executor.ts'
@@ -44,6 +45,11 @@ export interface JobsParts {
   readonly tokens: Tokens
   readonly signals: BuildSignals
   readonly settings: BuilderSettings
+  readonly rests: BuilderRests
+  /** A builder whose walls did not hold is left alone for so long. */
+  readonly wallRestSeconds: number
+  /** Something in the queue has changed. */
+  readonly wake: () => void
   readonly defaults: NameDefaults
   readonly maxImageBytes: number
   readonly defaultQuotaBytes: number
@@ -136,6 +142,31 @@ export class Jobs {
       ? { state: 'cancelled' as const, reason: build.cancelReason || 'cancelled' }
       : { state, reason: reason || defaultReason(state) }
     return await this.#parts.ending.end(build.id, { ...end, attempt })
+  }
+
+  /** The runner has proven the walls around the build. */
+  async wallsHold({ build }: RunnerJob): Promise<void> {
+    if (build.builder === null) return
+    if (await this.#parts.rests.end(build.builder, 'build')) this.#parts.wake()
+  }
+
+  /** The walls do not hold: the build waits as before, and its builder rests. */
+  async unable({ build, attempt }: RunnerJob, reason: string): Promise<void> {
+    const { database, output, rests, wallRestSeconds, signals, wake } = this.#parts
+    const why = reason || 'its runner gave no reason'
+    if (build.builder !== null) await rests.begin(build.builder, why, 'build', wallRestSeconds)
+    if (build.cancelRequestedAt !== null) {
+      const cancel = { state: 'cancelled' as const, reason: build.cancelReason || 'cancelled' }
+      await this.#parts.ending.end(build.id, { ...cancel, attempt })
+    }
+    await database.transaction(async (tx) => {
+      const { id, handle } = build
+      if (!(await requeueBuild(tx, { id, handle, attempts: attempt }, false))) return
+      const line = `The builder ${build.builder} cannot build now, its self-test failed (${why}): the build waits again.`
+      await output.note(tx, id, line)
+    })
+    signals.changed(build.id)
+    wake()
   }
 
   #sayAlive(id: string): void {

@@ -11,8 +11,17 @@ import { sql } from '../database.ts'
 import type { Database } from '../database.ts'
 import { Failure } from '../failure.ts'
 import type { Log } from '../log.ts'
-import { findBuild, listActive, listShares, listUnwanted, listWaiting } from './build-rows.ts'
+import {
+  findBuild,
+  listActive,
+  listShares,
+  listUnwanted,
+  listWaiting,
+  requeueBuild,
+} from './build-rows.ts'
 import type { ActiveBuild } from './build-rows.ts'
+import type { BuilderRests } from './builder-rests.ts'
+import type { Builders, KnownBuilder } from './builders.ts'
 import type { BuildEnding } from './ending.ts'
 import type { Executor } from './executor.ts'
 import { heldBack, inOrder } from './fair-share.ts'
@@ -25,7 +34,9 @@ export interface QueueParts {
   readonly database: Database
   readonly log: Log
   readonly settings: BuilderSettings
-  readonly executors: ReadonlyMap<string, Executor>
+  readonly builders: Builders
+  readonly rests: BuilderRests
+  readonly executorOf: (builder: BuilderHost) => Executor
   readonly jobFiles: JobFiles
   readonly output: BuildOutput
   readonly ending: BuildEnding
@@ -47,17 +58,20 @@ export interface QueueTimes {
   readonly polite: number
   /** A builder that could not start a job is left alone for so long. */
   readonly rest: number
+  /** A builder whose walls did not hold is left alone for so long. */
+  readonly wallRest: number
   /** More than a build may take, before the queue ends what its runner did not. */
   readonly overtime: number
 }
 
-const usual: QueueTimes = {
+export const usualQueueTimes: QueueTimes = {
   round: 1,
   lost: 30,
   arrival: 60,
   ask: 5,
   polite: 2,
   rest: 20,
+  wallRest: 300,
   overtime: 60,
 }
 const maxAttempts = 2
@@ -67,7 +81,9 @@ export class BuildQueue {
   readonly #times: QueueTimes
   /** Since when this process could have heard a runner. */
   readonly #openedAt = performance.now()
-  readonly #resting = new Map<string, { readonly until: number; readonly reason: string }>()
+  /** As they were when this round began. */
+  #builders: readonly KnownBuilder[] = []
+  #isFirstRound = true
   readonly #asked = new Map<string, number>()
   /** Builds whose job waits in a batch system, and what for. */
   readonly #jobsWaiting = new Map<string, string>()
@@ -79,7 +95,7 @@ export class BuildQueue {
 
   constructor(parts: QueueParts) {
     this.#parts = parts
-    this.#times = { ...usual, ...parts.times }
+    this.#times = { ...usualQueueTimes, ...parts.times }
   }
 
   start(): void {
@@ -99,13 +115,6 @@ export class BuildQueue {
   /** Something has changed: the next round begins at once. */
   wake(): void {
     this.#woken.abort()
-  }
-
-  /** Why this builder takes nothing at the moment. */
-  unavailable(builder: BuilderHost): string | undefined {
-    const rest = this.#resting.get(builder.name)
-    if (rest === undefined || rest.until < performance.now()) return undefined
-    return `the builder ${builder.name} is not available: ${rest.reason}`
   }
 
   /** What the job of this build waits for in its batch system; undefined when it does not. */
@@ -128,7 +137,10 @@ export class BuildQueue {
   }
 
   async #round(): Promise<void> {
-    const { database, ending } = this.#parts
+    const { database, ending, builders, rests } = this.#parts
+    this.#builders = await builders.list()
+    if (this.#isFirstRound) await rests.forgetAllBut(this.#builders.map(({ name }) => name))
+    this.#isFirstRound = false
     for (const id of await listUnwanted(database)) {
       await ending.end(id, { state: 'cancelled', reason: notWanted })
     }
@@ -148,14 +160,13 @@ export class BuildQueue {
   // Starting
 
   async #giveOut(active: readonly ActiveBuild[]): Promise<void> {
-    const { settings } = this.#parts
-    for (const builder of settings.builders) {
+    for (const builder of this.#builders) {
+      if (builder.unavailable !== undefined) continue
       const used = active.filter((build) => build.builder === builder.name).length
-      for (let free = builder.slots - used; free > 0; free -= 1) {
-        if (this.unavailable(builder) !== undefined) break
+      const slots = builder.onProbation ? Math.min(builder.slots, 1) : builder.slots
+      for (let free = slots - used; free > 0; free -= 1) {
         const id = await this.#next(builder)
-        if (id === undefined) break
-        await this.#begin(id, builder)
+        if (id === undefined || !(await this.#begin(id, builder))) break
       }
     }
   }
@@ -173,10 +184,10 @@ export class BuildQueue {
     return first?.id
   }
 
-  async #begin(id: string, builder: BuilderHost): Promise<void> {
-    const { database, executors, jobFiles, settings, signals, log } = this.#parts
-    const executor = executors.get(builder.name)
-    if (executor === undefined) return
+  /** False when the builder cannot start anything now. */
+  async #begin(id: string, builder: BuilderHost): Promise<boolean> {
+    const { database, executorOf, jobFiles, settings, signals, log } = this.#parts
+    const executor = executorOf(builder)
     const token = randomBytes(32).toString('base64url')
     const [row] = await database.query<{ arch: string; attempts: number }>(sql`
       update builds set state = 'starting', builder = ${builder.name}, handle = null,
@@ -184,30 +195,30 @@ export class BuildQueue {
         attempt_from = output_bytes, attempt_bytes = 0
       where id = ${id} and state = 'queued' and cancel_requested_at is null
       returning arch, attempts`)
-    if (row === undefined) return
+    if (row === undefined) return true
     try {
       const jobFile = await jobFiles.write(builder, id, token)
       const limits = { ...limitsOf(settings), imageBytes: Number.MAX_SAFE_INTEGER }
       const handle = await executor.start({ id, arch: row.arch, limits, jobFile })
       await database.query(sql`update builds set handle = ${handle} where id = ${id}`)
       log.info({ 'build.id': id, 'builder.name': builder.name, handle }, 'a build was started')
+      return true
     } catch (error) {
       await jobFiles.remove(builder, id)
-      this.#rest(builder, error)
+      log.error({ err: error, 'builder.name': builder.name }, 'a builder could not start a build')
+      this.#parts.builders.tire(builder.name, error, this.#times.rest)
       await database.query(sql`
         update builds set state = 'queued', builder = null, job_token_hash = null,
           attempts = attempts - 1
         where id = ${id} and state = 'starting'`)
+      return false
+    } finally {
+      signals.changed(id)
     }
-    signals.changed(id)
   }
 
-  #rest(builder: BuilderHost, error: unknown): void {
-    const { log } = this.#parts
-    log.error({ err: error, 'builder.name': builder.name }, 'a builder could not start a build')
-    const reason = error instanceof Failure ? error.message : 'it cannot start builds'
-    const until = performance.now() + this.#times.rest * 1000
-    this.#resting.set(builder.name, { until, reason })
+  #builderOf(build: ActiveBuild): KnownBuilder | undefined {
+    return this.#builders.find(({ name }) => name === build.builder)
   }
 
   // Watching
@@ -244,11 +255,12 @@ export class BuildQueue {
 
   /** A job may be gone, or there, or still be waiting in a batch system. */
   async #ask(build: ActiveBuild, handle: string, silentFor: number): Promise<void> {
-    const executor = this.#parts.executors.get(build.builder)
-    if (executor === undefined) {
-      this.#lose(build, `the builder ${build.builder} is not configured any more`)
+    const builder = this.#builderOf(build)
+    if (builder === undefined) {
+      this.#lose(build, `this site has no builder ${build.builder} any more`)
       return
     }
+    const executor = this.#parts.executorOf(builder)
     // A runner that has been heard is there.
     if (silentFor < this.#times.ask) return
     const now = performance.now()
@@ -260,7 +272,8 @@ export class BuildQueue {
       const why = (await executor.reason(handle).catch(() => '')) ?? ''
       // It may have told the end while we asked.
       const current = await findBuild(this.#parts.database, build.id)
-      if (current?.endedAt === null) this.#lose(build, why || 'its runner ended without a word')
+      const isSame = current?.endedAt === null && current.handle === handle
+      if (isSame) this.#lose(build, why || 'its runner ended without a word')
     } else if (state === 'running' && build.state === 'starting') {
       // The time begins when the job does, which in a batch system is later than its start here.
       if (silentFor > this.#times.arrival) {
@@ -310,17 +323,16 @@ export class BuildQueue {
 
   /** Ends process or job first: a build that is over, or begins anew, has none any more. */
   #endJob(build: ActiveBuild, then: () => Promise<void>): void {
-    const { executors, jobFiles, settings, log } = this.#parts
+    const { executorOf, jobFiles, log } = this.#parts
+    const builder = this.#builderOf(build)
     const work = async (): Promise<void> => {
-      const executor = executors.get(build.builder)
       // What a runner says when it is ended is not the reason, unless somebody has cancelled.
       if (build.cancelledFor === null) await this.#silence(build)
       try {
-        if (build.handle !== null) await executor?.cancel(build.handle)
+        if (builder && build.handle !== null) await executorOf(builder).cancel(build.handle)
       } catch (error) {
         log.error({ err: error, 'build.id': build.id }, 'a job could not be ended')
       }
-      const builder = settings.builders.find(({ name }) => name === build.builder)
       if (builder) await jobFiles.remove(builder, build.id)
       await then()
     }
@@ -340,17 +352,14 @@ export class BuildQueue {
   async #silence(build: ActiveBuild): Promise<void> {
     await this.#parts.database.query(sql`
       update builds set job_token_hash = null
-      where id = ${build.id} and attempts = ${build.attempts}`)
+      where id = ${build.id} and attempts = ${build.attempts}
+        and handle is not distinct from ${build.handle}`)
   }
 
   async #requeue(build: ActiveBuild, why: string): Promise<void> {
     const { database, output, signals } = this.#parts
     await database.transaction(async (tx) => {
-      const [row] = await tx.query(sql`
-        update builds set state = 'queued', builder = null, handle = null, job_token_hash = null,
-          started_at = null, image_digest = null, image_bytes = null
-        where id = ${build.id} and ended_at is null and attempts = ${build.attempts} returning 1`)
-      if (row === undefined) return
+      if (!(await requeueBuild(tx, build, true))) return
       await output.note(tx, build.id, `The builder was lost (${why}): the build begins anew.`)
     })
     signals.changed(build.id)

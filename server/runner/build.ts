@@ -14,6 +14,7 @@ import type { Sandbox } from './sandbox.ts'
 import type { EndState, ServerLink } from './server-link.ts'
 import { boundLimits } from './settings.ts'
 import type { BuildLimits, RunnerSettings } from './settings.ts'
+import { BuilderUnable } from './walls.ts'
 import { openWorkDirectory } from './work-directory.ts'
 import type { WorkDirectory } from './work-directory.ts'
 
@@ -26,7 +27,7 @@ export interface BuildOptions {
   readonly cancelled: AbortSignal
 }
 
-interface Outcome {
+export interface Outcome {
   readonly state: EndState
   readonly reason: string
 }
@@ -60,12 +61,17 @@ export async function runBuild(options: BuildOptions): Promise<Outcome> {
   } catch (error) {
     outcome = stop.signal.aborted
       ? stopped(stop.signal, limits)
-      : { state: 'failed', reason: (error as Error).message }
+      : {
+          state: error instanceof BuilderUnable ? 'unable' : 'failed',
+          reason: (error as Error).message,
+        }
   } finally {
     clearTimeout(clock)
     await work.remove()
   }
-  if (outcome.state !== 'succeeded') relay.say(`Berth: ${outcome.reason}`)
+  // Of a build that is done elsewhere the server says it, with what becomes of it.
+  const isOver = outcome.state === 'failed' || outcome.state === 'cancelled'
+  if (isOver) relay.say(`Berth: ${outcome.reason}`)
   await relay.close()
   await link.end(outcome.state, outcome.reason)
   return outcome
@@ -93,10 +99,9 @@ async function build(job: Job, running: Running): Promise<Outcome> {
     hasContext: typeof job.contextUrl === 'string',
     files: insideFiles(job),
   }).catch((error: Error) => {
-    throw new Error(`This builder cannot build now, its self-test failed: ${error.message}`, {
-      cause: error,
-    })
+    throw new BuilderUnable(error.message, { cause: error })
   })
+  void link.wallsHold()
   for (const line of sandbox.report) relay.say(`Berth: ${line}`)
   const egress = openEgress(sandbox.door, {
     lists: [job.allowedHosts, ...(settings.allowedHosts ? [settings.allowedHosts] : [])],

@@ -1,7 +1,9 @@
 /**
  * The runner: `node dist/server/runner/main.js --job FILE [--config FILE]` does one build and exits with
- * 0 when the server knows how it ended, whatever that is. SIGTERM and SIGINT cancel.
- * `--self-test [--config FILE]` opens a sandbox, proves its walls, and says what they are made of.
+ * 0 when the server knows how it ended, whatever that is, and with 3 when the walls do not hold here and
+ * nothing of it has run. SIGTERM and SIGINT cancel.
+ * `--self-test [--config FILE]` opens a sandbox, proves its walls, and says what they are made of: 0, or
+ * 3 and why not.
  */
 import { parseArgs } from 'node:util'
 
@@ -21,6 +23,7 @@ const { values } = parseArgs({
     'self-test': { type: 'boolean', default: false },
   },
 })
+const wallsDoNotHold = 3
 const log = createLog('info')
 process.exitCode = await main()
 
@@ -51,14 +54,25 @@ async function build(settings: RunnerSettings, file: string): Promise<number> {
     cancelled: cancelled.signal,
   })
   log.info(outcome, 'the build has ended')
-  return 0
+  return outcome.state === 'unable' ? wallsDoNotHold : 0
 }
 
 async function selfTest(settings: RunnerSettings): Promise<number> {
   const work = await openWorkDirectory(settings.scratchDir)
+  try {
+    return await proveWalls(settings, work.path)
+  } catch (error) {
+    log.error({ err: error }, 'the walls do not hold')
+    return wallsDoNotHold
+  } finally {
+    await work.remove()
+  }
+}
+
+async function proveWalls(settings: RunnerSettings, workDirectory: string): Promise<number> {
   const sandbox = await openSandbox({
     settings,
-    workDirectory: work.path,
+    workDirectory,
     limits: { ...settings.limits, seconds: 60, cpus: 1, processes: 256, scratchBytes: 2 ** 26 },
     name: `berth-self-test-${process.pid}`,
     command: `exec '${settings.apptainer}' --version`,
@@ -66,7 +80,7 @@ async function selfTest(settings: RunnerSettings): Promise<number> {
   sandbox.output.resume()
   sandbox.image.resume()
   const { status } = await sandbox.ended
-  await work.remove()
+  if (status !== 0) throw new Error(`${settings.apptainer} does not run in there (${status})`)
   log.info({ walls: sandbox.report, status }, 'the walls hold')
-  return status
+  return 0
 }

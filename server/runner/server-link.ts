@@ -10,12 +10,15 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { jobReply, outputReply } from './job.ts'
 import type { Job, JobFile } from './job.ts'
 
-export type EndState = 'succeeded' | 'failed' | 'cancelled'
+/** `unable`: the walls do not hold here, and the build has to be done somewhere else. */
+export type EndState = 'succeeded' | 'failed' | 'cancelled' | 'unable'
 
 export interface ServerLink {
   readonly job: () => Promise<Job>
   /** Sends output from an offset on. Throws OffsetWrong, or LinkLost when the build is over there. */
   readonly sendOutput: (offset: number, bytes: Buffer) => Promise<{ size: number; cancel: boolean }>
+  /** Says that the walls around the build hold. Whether the server has heard it does not matter. */
+  readonly wallsHold: () => Promise<void>
   readonly context: (url: string) => Promise<Readable>
   /** Undefined when the image was taken, or why not. */
   readonly putImage: (
@@ -138,6 +141,10 @@ export function openServerLink({ url, token, ca }: JobFile): ServerLink {
       if (answer.status === 409) throw new OffsetWrong(sizeIn(answer.body))
       if (answer.status !== 200) throw new Error(`output was refused: ${describe(answer)}`)
       return outputReply.parse(JSON.parse(answer.body)).data
+    },
+
+    wallsHold: async () => {
+      await ask('POST', 'v1/runner/walls').catch(() => {})
     },
 
     context: async (address) => {

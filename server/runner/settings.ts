@@ -21,6 +21,8 @@ const network = z.string().refine(
 )
 
 const schema = z.strictObject({
+  /** For the program that starts runners on a builder host (server/builder/settings.ts). */
+  server: z.record(z.string(), z.unknown()).optional(),
   /** Where a finished image waits for its way to the server; the build itself sees nothing of it. */
   scratch_dir: z.string().startsWith('/').default(tmpdir()),
   /** A directory whose /usr (with Apptainer in it) the build sees, read-only; by default the host's. */

@@ -24,6 +24,11 @@ export class WallBroken extends Error {
   override readonly name = 'WallBroken'
 }
 
+/** This host cannot do a build at all now, whatever is in it. */
+export class BuilderUnable extends Error {
+  override readonly name = 'BuilderUnable'
+}
+
 const namespaces = ['user', 'mnt', 'pid', 'net', 'ipc', 'uts'] as const
 
 export async function openCanaries(directory: string): Promise<Canaries> {

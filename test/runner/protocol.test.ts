@@ -92,11 +92,26 @@ test('an architecture that this builder is not', { skip }, async (t) => {
   assert.match(ended.reason, /not for s390x/)
 })
 
-test('a builder whose self-test fails does not build, and says so', { skip }, async (t) => {
+test('a builder whose walls do not hold does not build, and leaves the build to others', async (t) => {
   const ended = await runJob(t, { root: '/nonexistent', definition })
+  assert.equal(ended.state, 'unable')
+  assert.match(ended.reason, /\S/)
+  assert.equal(ended.output, '')
+  assert.equal(ended.status, 3)
+})
+
+test('that the walls hold is told before anything of the build runs', { skip }, async (t) => {
+  let held = 0
+  const ended = await runJob(t, {
+    root,
+    definition: 'Bootstrap: scratch\n%setup\n  exit 1\n',
+    intercept: (req) => {
+      held += req.url === '/v1/runner/walls' ? 1 : 0
+      return false
+    },
+  })
   assert.equal(ended.state, 'failed')
-  assert.match(ended.reason, /This builder cannot build now, its self-test failed: .+/)
-  assert.equal(ended.status, 0)
+  assert.equal(held, 1)
 })
 
 test('a quiet build gives signs of life', { skip }, async (t) => {

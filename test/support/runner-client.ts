@@ -26,6 +26,10 @@ export class RunnerClient {
     return reply
   }
 
+  async wallsHold(): Promise<Reply> {
+    return await this.send('POST', '/v1/runner/walls')
+  }
+
   async context(): Promise<Reply> {
     return await this.send('GET', '/v1/runner/context')
   }

@@ -160,6 +160,7 @@ async function run(
       return await signedIn(account.id, name, account.isAdmin)
     },
     close: async () => {
+      appliance.builder.release()
       await listener.close(1000)
       await appliance.close()
     },

@@ -2,7 +2,8 @@
  * A program in the place of the runner: it speaks the runner's protocol and builds nothing. What it
  * does stands in the definition file, a step a line: `#do print TEXT`, `#do image SEED`,
  * `#do wait-for FILE`, `#do fail REASON`, `#do exit`, `#do exit-once FILE`, `#do ignore-term`,
- * `#do note-start FILE`, `#do keep-context FILE`.
+ * `#do note-start FILE`, `#do keep-context FILE`, `#do walls-hold`, `#do unable REASON`. With
+ * `--walls FILE` its walls do not hold while there is such a file, which says why.
  */
 import { appendFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { setTimeout } from 'node:timers/promises'
@@ -11,6 +12,14 @@ import type { Reply } from './client.ts'
 import { RunnerClient } from './runner-client.ts'
 import { makeSif } from './sif.ts'
 
+const walls = process.argv.includes('--walls')
+  ? (process.argv[process.argv.indexOf('--walls') + 1] ?? '')
+  : ''
+const broken = existsSync(walls) ? readFileSync(walls, 'utf8').trim() : undefined
+if (process.argv.includes('--self-test')) {
+  if (broken !== undefined) process.stdout.write(`${JSON.stringify({ msg: broken })}\n`)
+  process.exit(broken === undefined ? 0 : 3)
+}
 const file = process.argv[process.argv.indexOf('--job') + 1] ?? ''
 const { url, token } = JSON.parse(readFileSync(file, 'utf8')) as { url: string; token: string }
 rmSync(file)
@@ -44,8 +53,10 @@ const steps = [...definition.matchAll(/^#do (\S+) ?(.*)$/gm)].map(([, verb = '',
 
 const end = async (state: string, reason: string): Promise<never> => {
   const said = await persist(async () => await runner.end(state, reason))
-  process.exit(said.status === 200 ? 0 : 1)
+  const status = state === 'unable' ? 3 : 0
+  process.exit(said.status === 200 ? status : 1)
 }
+if (broken !== undefined) await end('unable', broken)
 const beat = async (): Promise<void> => {
   const beaten = await persist(async () => await runner.print())
   if (beaten.status === 401) process.exit(1)
@@ -66,6 +77,8 @@ for (const { verb, rest } of steps) {
     writeFileSync(rest, '')
     process.exit(1)
   }
+  if (verb === 'walls-hold') await persist(async () => await runner.wallsHold())
+  if (verb === 'unable') await end('unable', rest)
   if (verb === 'fail') await end('failed', rest)
   if (verb === 'wait-for') {
     while (!existsSync(rest)) {

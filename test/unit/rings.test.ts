@@ -17,7 +17,14 @@ const presentations = [
   'discovery',
   'build-api',
 ]
-const composition = ['app.ts', 'appliance.ts', 'builder-parts.ts', 'main.ts', 'welcome.ts']
+const composition = [
+  'app.ts',
+  'appliance.ts',
+  'builder-parts.ts',
+  'builder.ts',
+  'main.ts',
+  'welcome.ts',
+]
 const isComposition = (file: string): boolean => composition.includes(file)
 /** Presentations that stand beside their concept. */
 const routesOfDomain = ['accounts/routes.ts', 'keystore/routes.ts', 'keystore/hkp2-routes.ts']
@@ -90,8 +97,32 @@ test('the runner knows the server by the protocol alone, and the server nothing 
     return isFile ? !isOwn : ['pg', 'express'].includes(target)
   })
   assertNone(
-    sources.filter(({ ring }) => ring !== 'runner'),
+    sources.filter(({ ring, file }) => ring !== 'runner' && file !== 'builder.ts'),
     (target) => ringOf(target) === 'runner',
+  )
+})
+
+test('a builder host knows the server by the protocol alone, and starts runners as the server does', () => {
+  const files = sources.filter(({ ring, file }) => ring === 'builder' || file === 'builder.ts')
+  assert.ok(files.length > 4)
+  const allowed = [
+    'builder-settings.ts',
+    'builds/executors/local.ts',
+    'builds/executors/runner-logs.ts',
+    'log.ts',
+    'package-root.ts',
+    'secret.ts',
+    'version.ts',
+  ]
+  const ofRunner = ['runner/limits/control-group.ts', 'runner/settings.ts']
+  assertNone(files, (target) => {
+    if (!target.endsWith('.ts')) return ['pg', 'express'].includes(target)
+    const isOwn = ringOf(target) === 'builder'
+    return !isOwn && !allowed.includes(target) && !ofRunner.includes(target)
+  })
+  assertNone(
+    sources.filter(({ ring, file }) => ring !== 'builder' && file !== 'builder.ts'),
+    (target) => ringOf(target) === 'builder' || target === 'builder.ts',
   )
 })
 
@@ -171,6 +202,7 @@ test('the environment is read in one place', () => {
   const readers = sources.filter(({ text }) => text.includes('process.env'))
   // The commands of a batch system are handed what tells them which cluster is theirs.
   const allowed = new Set([
+    'builder/settings.ts',
     'builds/executors/batch-command.ts',
     'config.ts',
     'embedded-postgres.ts',

@@ -17,6 +17,11 @@ const politeMs = 5_000
 const killMs = 3_000
 const lookMs = 50
 
+export const runnerEnvironment = {
+  PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+  LANG: 'C.UTF-8',
+}
+
 export class LocalExecutor implements Executor {
   readonly #command: readonly string[]
   readonly #logs: RunnerLogs
@@ -27,7 +32,7 @@ export class LocalExecutor implements Executor {
     this.#logs = new RunnerLogs(logs)
   }
 
-  async start(job: JobStart): Promise<string> {
+  async start(job: Pick<JobStart, 'id' | 'jobFile'>): Promise<string> {
     const [program = '', ...args] = this.#command
     const log = await this.#logs.open(job.id)
     const child = spawn(program, [...args, '--job', job.jobFile], {
@@ -35,10 +40,7 @@ export class LocalExecutor implements Executor {
       stdio: ['ignore', log.fd, log.fd],
       cwd: '/',
       // Nothing of the service's own environment: credentials may be in it.
-      env: {
-        PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
-        LANG: 'C.UTF-8',
-      },
+      env: runnerEnvironment,
     })
     // Reaped by node whenever it ends; nobody waits for it here.
     child.unref()

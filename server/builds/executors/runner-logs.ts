@@ -42,7 +42,7 @@ export class RunnerLogs {
 }
 
 /** Runners log JSON, one object a line; anything else is shown as it is. */
-function messageOf(line: string): string {
+export function messageOf(line: string): string {
   try {
     const { msg, err } = JSON.parse(line) as { msg?: string; err?: { message?: string } }
     return [msg, err?.message]

@@ -36,11 +36,8 @@ async function openUnified(limits: BuildLimits, name: string): Promise<Limiter |
   const has = (await readFile(controllers, 'utf8')).split(/\s/)
   if (!has.includes('memory') || !has.includes('pids')) return undefined
   const group = join(parent, name)
-  // A group with processes has no children with controllers: the runner moves into one of its own.
-  const runner = join(parent, 'runner')
   try {
-    await mkdir(runner, { recursive: true })
-    await writeFile(join(runner, 'cgroup.procs'), String(process.pid))
+    await enterRunnerGroup(parent)
     const wanted = ['memory', 'pids', 'cpu'].filter((controller) => has.includes(controller))
     const enable = wanted.map((controller) => `+${controller}`).join(' ')
     await writeFile(join(parent, 'cgroup.subtree_control'), enable)
@@ -62,6 +59,26 @@ async function openUnified(limits: BuildLimits, name: string): Promise<Limiter |
     kill: async () => await writeIfThere(join(group, 'cgroup.kill'), '1'),
     close: async () => await removeGroup(group),
   }
+}
+
+/** A group with processes has no children with controllers: who is in it moves into one of its own. */
+async function enterRunnerGroup(parent: string): Promise<void> {
+  const runner = join(parent, 'runner')
+  await mkdir(runner, { recursive: true })
+  await writeFile(join(runner, 'cgroup.procs'), String(process.pid))
+}
+
+/**
+ * For a program that starts runners: it makes room where systemd has put it, if that is delegated, so
+ * that they can have groups of their own.
+ */
+export async function makeRoomForGroups(): Promise<void> {
+  const own = ownGroup('')
+  if (own === undefined || own === '/') return
+  const parent = join(mountPoint, own)
+  if (!existsSync(join(parent, 'cgroup.controllers'))) return
+  // Where nothing is delegated the self-test says what that means.
+  await enterRunnerGroup(parent).catch(() => {})
 }
 
 async function openOld(limits: BuildLimits, name: string): Promise<Limiter | undefined> {
