@@ -107,6 +107,8 @@ function boot(plan: HostPlan, short: string, root: string, log: string): void {
     '--keep-unit',
     '--register=no',
     '--link-journal=no',
+    // For rules of the host's own.
+    '--capability=CAP_NET_ADMIN',
     '--console=pipe',
     `--directory=${root}`,
     `--machine=${short}`,
