@@ -34,7 +34,7 @@ async function main(config: Config): Promise<void> {
 async function serve(appliance: Appliance, unit: Unit, signalled: Promise<string>): Promise<void> {
   const { config, log } = appliance
   await appliance.uploads.recover()
-  const first = await addFirstAccount(appliance.database)
+  const first = unit.isManaged ? undefined : await addFirstAccount(appliance.database)
   const { idleSeconds } = config.uploads
   const sockets = createSockets(appliance)
   const tls = config.tls && new TlsFiles(config.tls, log)
@@ -76,7 +76,8 @@ async function serve(appliance: Appliance, unit: Unit, signalled: Promise<string
     },
   ]
   const schedule = startSchedule(jobs, appliance.database, log)
-  process.stdout.write(welcome(config, first))
+  if (unit.isManaged) log.info({ url: config.publicUrl }, 'serving')
+  else process.stdout.write(welcome(config, first))
   unit.say({ state: 'READY', status: `Serving ${config.publicUrl}` })
   unit.startWatchdog()
 

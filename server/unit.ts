@@ -8,6 +8,8 @@ import { writeSync } from 'node:fs'
 import type { Log } from './log.ts'
 
 export interface Unit {
+  /** Whether a service manager has started this process; nobody reads along then. */
+  readonly isManaged: boolean
   /** File descriptors of sockets that listen already. */
   readonly sockets: readonly number[]
   /** The service manager is told; without one nothing happens. */
@@ -56,6 +58,7 @@ export function openUnit(log: Log, env: NodeJS.ProcessEnv = process.env): Unit {
   }
 
   return {
+    isManaged: NOTIFY_SOCKET !== undefined,
     sockets,
     say,
     startWatchdog: () => {

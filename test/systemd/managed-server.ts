@@ -5,6 +5,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 
+import { openDatabase } from '../../server/database.ts'
+import type { Database } from '../../server/database.ts'
+import { createLog } from '../../server/log.ts'
 import { packageRoot } from '../../server/package-root.ts'
 import { freePort } from '../support/free-port.ts'
 import { createTestDatabase } from '../support/postgres.ts'
@@ -15,6 +18,7 @@ export interface ManagedServer {
   readonly url: string
   readonly socket: string
   readonly port: number
+  readonly database: Database
   /** What the manager and the server have printed so far. */
   lines(): readonly string[]
   /** The last process that was started. */
@@ -48,8 +52,12 @@ export async function startManaged(t: Lifetime): Promise<ManagedServer> {
     'perl',
     [
       join(packageRoot, 'test/systemd/manager.pl'),
-      ...[join(directory, 'notify'), socket, String(port)],
-      ...['sh', join(packageRoot, 'systemd/with-notify'), ...server],
+      join(directory, 'notify'),
+      socket,
+      String(port),
+      'sh',
+      join(packageRoot, 'systemd/with-notify'),
+      ...server,
     ],
     {
       stdio: ['pipe', 'pipe', 'inherit'],
@@ -61,9 +69,11 @@ export async function startManaged(t: Lifetime): Promise<ManagedServer> {
   const exit = new Promise((resolve) => manager.once('exit', resolve))
   const started = (): string[] => lines.filter((line) => line.startsWith('started '))
   const ready = (): string[] => lines.filter((line) => line.startsWith('told [READY=1]'))
+  const opened: Database[] = []
   t.after(async () => {
     manager.stdin.end()
     await exit
+    for (const connection of opened) await connection.close()
     await database.drop()
     rmSync(directory, { recursive: true, force: true })
   })
@@ -74,7 +84,10 @@ export async function startManaged(t: Lifetime): Promise<ManagedServer> {
       60_000,
     )
   await becomesReady(1)
+  const connected = openDatabase({ url: database.url }, createLog('silent'))
+  opened.push(connected)
   return {
+    database: connected,
     url: `http://127.0.0.1:${port}`,
     socket,
     port,

@@ -7,6 +7,8 @@ import { connect } from 'node:net'
 import { buffer } from 'node:stream/consumers'
 import test, { after } from 'node:test'
 
+import { addAccount, hostOperator } from '../../server/accounts/accounts.ts'
+import { sql } from '../../server/database.ts'
 import { signInAs } from '../support/process.ts'
 import { eventually } from '../support/server.ts'
 import { makeSif } from '../support/sif.ts'
@@ -23,6 +25,11 @@ test('the manager hears that the server is ready, where it serves, and that it l
     'signs of life',
     60_000,
   )
+})
+
+test('no account is made whose password would be in the journal', async () => {
+  assert.deepEqual(await server.database.query(sql`select name from accounts`), [])
+  assert.doesNotMatch(server.lines().join('\n'), /password/)
 })
 
 test('both sockets serve, and none of its own', async () => {
@@ -59,10 +66,10 @@ test('the proxy at the unix socket is believed about the address of its client',
 })
 
 test('a restart loses no connection: new ones wait, running ones end', async (t) => {
-  const password = /password: (\S+)/.exec(server.lines().join('\n'))?.[1] ?? ''
-  const admin = await signInAs(server.url, 'admin', password)
+  await addAccount(server.database, hostOperator, { name: 'alice', password: 'a-password' })
+  const alice = await signInAs(server.url, 'alice', 'a-password')
   const sif = makeSif({ seed: 'restart', payload: 20_000_000 })
-  assert.equal((await admin.push('admin/demo/tool', 'latest', sif)).status, 200)
+  assert.equal((await alice.push('alice/demo/tool', 'latest', sif)).status, 200)
 
   const load = { goes: true, served: 0 }
   t.after(() => (load.goes = false))
@@ -84,7 +91,7 @@ test('a restart loses no connection: new ones wait, running ones end', async (t)
     const first = server.pid()
     const slow = await send({
       port: server.port,
-      path: '/v1/imagefile/admin/demo/tool:latest?arch=amd64',
+      path: '/v1/imagefile/alice/demo/tool:latest?arch=amd64',
     })
     assert.equal(slow.statusCode, 200)
     // Accepted, but without a word yet when the server is told to stop.
