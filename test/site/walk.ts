@@ -10,13 +10,15 @@ import type { Site } from './site.ts'
 
 const passphrase = 'correct horse'
 
-/** The site's modules are there; hello.def is what the page's ubuntu.def is, without the internet. */
+/** What the page's ubuntu.def is, without the internet: its first layer goes along with it. */
 const definition = `Bootstrap: scratch
 
 %setup
     mkdir -p "$APPTAINER_ROOTFS/bin"
-    cp /usr/bin/busybox "$APPTAINER_ROOTFS/bin/busybox"
     for name in sh cat echo; do ln -s busybox "$APPTAINER_ROOTFS/bin/$name"; done
+
+%files
+    /usr/bin/busybox /bin/busybox
 
 %post
     echo built for the page >/made
