@@ -24,7 +24,7 @@ export interface Host {
   ssh(user: string, line: string): readonly string[]
 }
 
-export interface HostRunOptions {
+interface HostRunOptions {
   readonly input?: string
   readonly seconds?: number
 }

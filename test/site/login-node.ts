@@ -4,7 +4,7 @@ import { join } from 'node:path'
 
 import type { Site } from './site.ts'
 
-export const people = ['alice', 'bob'] as const
+const people = ['alice', 'bob'] as const
 
 export async function openLoginNode(site: Site): Promise<void> {
   const { images } = site.materials

@@ -6,7 +6,7 @@ import { openTerminal } from '../support/terminal.ts'
 import { shellWords } from './host.ts'
 import type { Host } from './host.ts'
 
-export interface Answer {
+interface Answer {
   /** What the program asks. */
   readonly see: string | RegExp
   /** What is typed then, without Enter. */

@@ -26,7 +26,7 @@ export const hostNames = {
   login: 'es1.site.test',
 } as const
 
-export type HostName = keyof typeof hostNames
+type HostName = keyof typeof hostNames
 
 const addresses: Readonly<Record<HostName, string>> = {
   appliance: '10.77.0.11',
