@@ -8,11 +8,14 @@ import { collectionOperations, collectionRoutes } from './api/collection-routes.
 import { keyOperations, keyRoutes } from './api/key-routes.ts'
 import { openApiRoutes } from './api/openapi.ts'
 import { policyOperations, policyRoutes } from './api/policy-routes.ts'
+import { retentionOperations, retentionRoutes } from './api/retention-routes.ts'
 import { tokenOperations, tokenRoutes } from './api/token-routes.ts'
+import { trashOperations, trashRoutes } from './api/trash-routes.ts'
 import { usageOperations, usageRoutes } from './api/usage-routes.ts'
 import type { Appliance } from './appliance.ts'
 import { hostRoutes } from './build-api/host-routes.ts'
 import { OutputSockets } from './build-api/output-sockets.ts'
+import type { OutputSocketTimes } from './build-api/output-sockets.ts'
 import { buildRoutes, contextUploadRoutes } from './build-api/routes.ts'
 import { runnerRoutes } from './build-api/runner-routes.ts'
 import { discoveryRoutes } from './discovery/routes.ts'
@@ -33,6 +36,7 @@ import { libraryTransferRoutes } from './library/transfer-routes.ts'
 import { ociRoutes } from './oci/routes.ts'
 import { registryTokenRoutes } from './oci/token-routes.ts'
 import { transferRoutes } from './transfer/routes.ts'
+import { buildPages } from './ui/build-routes.tsx'
 import { containerPages, publicPages } from './ui/routes.tsx'
 
 export function createApp(appliance: Appliance): Express {
@@ -75,6 +79,7 @@ export function createApp(appliance: Appliance): Express {
       jobs: builder.jobs,
       libraryUrl: config.services.library,
       registryUrl: config.services.registry,
+      publicUrl: config.publicUrl,
     }),
   )
   app.use(hostRoutes(builder.hosts))
@@ -102,6 +107,8 @@ export function createApp(appliance: Appliance): Express {
   app.use(usageRoutes(registry, appliance.signIn))
   app.use(keyRoutes(appliance.keystore, registry))
   app.use(policyRoutes(appliance.policy))
+  app.use(retentionRoutes(appliance.retention))
+  app.use(trashRoutes(appliance.trash))
   app.use(hkpRoutes(appliance.keystore))
   app.use(hkp2Routes(appliance.keystore))
   app.use(enterpriseKeyRoutes(appliance.keystore))
@@ -112,9 +119,19 @@ export function createApp(appliance: Appliance): Express {
       ...collectionOperations,
       ...keyOperations,
       ...policyOperations,
+      ...retentionOperations,
+      ...trashOperations,
     ]),
   )
   app.use(publicPages(config))
+  app.use(
+    buildPages({
+      config,
+      builds: builder.builds,
+      output: builder.output,
+      viewQueue: builder.viewQueue,
+    }),
+  )
   // Everything below reads or writes the library.
   if (!config.access.anonymousPull) app.use(signedInOnly())
   app.use(collectionRoutes(appliance.collectionAccess, defaults))
@@ -140,9 +157,12 @@ export function createApp(appliance: Appliance): Express {
 }
 
 /** The connections that become WebSockets. */
-export function createSockets({ builder, tokens, log }: Appliance): OutputSockets {
+export function createSockets(
+  { builder, tokens, log }: Appliance,
+  times?: OutputSocketTimes,
+): OutputSockets {
   const { builds, output, signals } = builder
-  return new OutputSockets({ builds, output, signals, tokens, log })
+  return new OutputSockets({ builds, output, signals, tokens, log, times })
 }
 
 /** An address that was configured with a trailing slash reaches us as `//version`. */

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 
+import type { Actor } from './accounts/actor.ts'
 import type { Tokens } from './accounts/tokens.ts'
 import type { Agent } from './build-api/routes.ts'
 import type { BuilderHost } from './builder-settings.ts'
@@ -25,10 +26,14 @@ import { JobFiles } from './builds/job-files.ts'
 import { Jobs } from './builds/jobs.ts'
 import { OutputFiles } from './builds/output-files.ts'
 import { BuildOutput } from './builds/output.ts'
+import { viewQueue } from './builds/queue-view.ts'
+import type { QueueView } from './builds/queue-view.ts'
 import { BuildQueue, usualQueueTimes } from './builds/queue.ts'
 import type { QueueTimes } from './builds/queue.ts'
 import { BuildSignals } from './builds/signals.ts'
+import { BuildSources } from './builds/sources.ts'
 import type { Config } from './config.ts'
+import type { Artifacts } from './content/artifacts.ts'
 import type { BlobUploads } from './content/blob-uploads.ts'
 import { BuiltImages } from './content/built-images.ts'
 import type { Digest } from './content/names.ts'
@@ -50,6 +55,7 @@ export interface BuilderParts {
   /** Lets go of the builder hosts that are connected; they come back to the next process. */
   readonly release: () => void
   readonly agents: () => Promise<readonly Agent[]>
+  readonly viewQueue: (actor: Actor) => Promise<QueueView>
   readonly expire: () => Promise<ExpiryResult>
 }
 
@@ -58,6 +64,7 @@ export interface BuilderNeeds {
   readonly log: Log
   readonly database: Database
   readonly registry: Registry
+  readonly artifacts: Artifacts
   readonly uploads: Uploads
   readonly blobUploads: BlobUploads
   readonly tokens: Tokens
@@ -116,6 +123,16 @@ export function assembleBuilder(needs: BuilderNeeds): BuilderParts {
     signals,
     settings,
     defaults,
+    sources: new BuildSources({
+      registry,
+      artifacts: needs.artifacts,
+      defaults,
+      allowedHosts: settings.allowedHosts,
+      own: {
+        library: new URL(services.library).host,
+        registry: new URL(services.registry).host,
+      },
+    }),
     libraryUrls: [...new Set([services.library, config.publicUrl])],
     jobWaits: (id) => queue.jobWaits(id),
     wake,
@@ -135,7 +152,6 @@ export function assembleBuilder(needs: BuilderNeeds): BuilderParts {
     settings,
     defaults,
     maxImageBytes: config.library.maxImageBytes,
-    defaultQuotaBytes: config.quotaBytes,
     imageArrived: needs.imageArrived,
   })
   const openedAt = new Date()
@@ -150,6 +166,12 @@ export function assembleBuilder(needs: BuilderNeeds): BuilderParts {
     hosts,
     release: () => presence.close(),
     agents: async () => agentsOf(await builders.list(), await listActive(database), openedAt),
+    viewQueue: async (actor) =>
+      await viewQueue(actor, {
+        database,
+        periodHours: settings.periodHours,
+        builders: async () => await builders.list(),
+      }),
     expire: async () => {
       for (const executor of executors.values()) await executor.removeLogs(settings.keepOutputDays)
       return await expireBuilds({

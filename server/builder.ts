@@ -48,11 +48,12 @@ async function main(settings: BuilderProgramSettings): Promise<void> {
   const clock = setInterval(expire, dayMs)
   const link = openHostLink(settings)
   log.info({ name: settings.name, url: settings.url, archs, slots }, 'started')
-  unit.say({ state: 'READY', status: `Builds for ${settings.url}` })
+  unit.say({ state: 'READY', status: `Builds for ${settings.url}: ${archs.join(', ')}` })
   unit.startWatchdog()
   try {
     await serveBuilds({ settings, link, runs, log, stop: stop.signal })
   } finally {
+    unit.say({ state: 'STOPPING' })
     clearInterval(clock)
     link.close()
   }

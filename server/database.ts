@@ -4,6 +4,7 @@
  */
 import pg from 'pg'
 
+import { DatabaseWatch } from './database-watch.ts'
 import { Failure, invalid } from './failure.ts'
 import type { Log } from './log.ts'
 
@@ -96,18 +97,56 @@ export function openDatabase(address: DatabaseAddress, log: Log): Database {
   // Without a listener a lost idle connection would end the process.
   pool.on('error', (error) => log.warn({ err: error }, 'an idle database connection was lost'))
 
+  const watch = new DatabaseWatch(clientConfig(address), {
+    hangs: () => log.error('the database does not answer: requests that need it are refused'),
+    answers: () => log.info('the database answers again'),
+  })
+
   async function withClient<Result>(work: (client: pg.PoolClient) => Promise<Result>) {
-    const client = await pool.connect().catch((error: unknown) => {
-      throw databaseFailure(error)
-    })
+    const { outage } = watch
+    const client = await checkOut(outage)
     let broken: Error | undefined
+    // Without a listener a connection that is lost between two statements would end the process.
+    const lost = (error: Error): void => void (broken = error)
+    client.on('error', lost)
+    const giveUp = (): void => {
+      broken = doesNotAnswer()
+      // What it has been asked fails by this.
+      ;(client as unknown as pg.Client).end().catch(() => {})
+    }
+    outage.addEventListener('abort', giveUp, { once: true })
     try {
       return await work(client)
     } catch (error) {
       if (error instanceof Failure && error.kind === 'unavailable') broken = error
       throw error
     } finally {
+      outage.removeEventListener('abort', giveUp)
+      client.off('error', lost)
       client.release(broken)
+    }
+  }
+
+  async function checkOut(outage: AbortSignal): Promise<pg.PoolClient> {
+    if (outage.aborted) throw doesNotAnswer()
+    const connecting = pool.connect()
+    let giveUp = (): void => {}
+    try {
+      return await new Promise<pg.PoolClient>((resolve, reject) => {
+        giveUp = () => {
+          reject(doesNotAnswer())
+          connecting.then(
+            (client) => client.release(),
+            () => {},
+          )
+        }
+        outage.addEventListener('abort', giveUp, { once: true })
+        connecting.then(resolve, reject)
+      })
+    } catch (error) {
+      throw databaseFailure(error)
+    } finally {
+      outage.removeEventListener('abort', giveUp)
     }
   }
 
@@ -142,7 +181,10 @@ export function openDatabase(address: DatabaseAddress, log: Log): Database {
         return true
       }),
 
-    close: async () => await pool.end(),
+    close: async () => {
+      await watch.close()
+      await pool.end()
+    },
   }
 }
 
@@ -168,6 +210,7 @@ const passingCodes = /^(?:08...|53...|57P0[123]|57014|55P03|40001|40P01)$/
 const passingErrno = new Set(['ECONNREFUSED', 'ECONNRESET', 'ENOENT', 'EPIPE', 'ETIMEDOUT'])
 
 function databaseFailure(error: unknown): unknown {
+  if (error instanceof Failure) return error
   const { code, message } = error as { code?: string; message?: string }
   if (code === '22021' || code === '22P05') {
     return invalid('request', 'A text holds characters that cannot be stored (NUL).', error)
@@ -182,13 +225,10 @@ function databaseFailure(error: unknown): unknown {
           message ?? '',
         )
       : passingCodes.test(code) || passingErrno.has(code)
-  if (!passing) return error
-  return new Failure(
-    'unavailable',
-    'database',
-    'The database does not answer: try again shortly.',
-    {
-      cause: error,
-    },
-  )
+  return passing ? doesNotAnswer(error) : error
+}
+
+function doesNotAnswer(cause?: unknown): Failure {
+  const text = 'The database does not answer: try again shortly.'
+  return new Failure('unavailable', 'database', text, { cause })
 }

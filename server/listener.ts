@@ -40,6 +40,11 @@ interface Sockets {
 }
 
 const options = { connectionsCheckingInterval: 5_000 }
+/** For an answer to arrive, before the connection goes. */
+const closingMs = 2_000
+
+/** Connections that a server does not count among its own any more. */
+type Detached = Set<Duplex>
 
 /** Listens at one place. */
 export async function listen(app: RequestListener, settings: ListenOptions): Promise<Listener> {
@@ -67,6 +72,7 @@ async function serveOn(
   settings: ListenerSettings,
 ): Promise<Listener> {
   const ending = { now: false }
+  const detached: Detached = new Set()
   const serve: RequestListener = (req, res) => {
     if (ending.now) res.shouldKeepAlive = false
     app(req, res)
@@ -74,9 +80,9 @@ async function serveOn(
   const servers: Server[] = []
   for (const open of opens) {
     const server = createServer(options, serve)
-    configure(server, app, settings)
+    configure(server, app, settings, detached)
     await open(server)
-    servers.push(secured(server, serve, app, settings))
+    servers.push(secured(server, serve, app, settings, detached))
   }
   const { sockets, lingerMs = 0 } = settings
   return {
@@ -84,7 +90,7 @@ async function serveOn(
     close: async (deadlineMs) => {
       ending.now = true
       sockets?.close()
-      await Promise.all(servers.map((server) => drain(server, deadlineMs, lingerMs)))
+      await Promise.all(servers.map((server) => drain(server, detached, deadlineMs, lingerMs)))
     },
   }
 }
@@ -95,6 +101,7 @@ function secured(
   serve: RequestListener,
   app: RequestListener,
   settings: ListenerSettings,
+  detached: Detached,
 ): Server {
   const { tls } = settings
   if (portOf(server) === undefined) {
@@ -110,16 +117,23 @@ function secured(
     { ...options, ...protocol, ...tls.identity, handshakeTimeout: 15_000 },
     serve,
   )
-  configure(secure, app, settings)
+  configure(secure, app, settings, detached)
   tls.use((identity) => secure.setSecureContext({ ...identity, minVersion: 'TLSv1.2' }))
   return secure.listen(server)
 }
 
-function configure(server: Server, app: RequestListener, settings: ListenerSettings): void {
+function configure(
+  server: Server,
+  app: RequestListener,
+  settings: ListenerSettings,
+  detached: Detached,
+): void {
   deferContinue(server)
   const { sockets } = settings
   if (sockets) {
     server.on('upgrade', (req: IncomingMessage, socket: Duplex, head: Buffer) => {
+      detached.add(socket)
+      socket.once('close', () => detached.delete(socket))
       if (sockets.serves(req)) void sockets.upgrade(req, socket, head)
       else answerInHttp(app, req, socket)
     })
@@ -142,8 +156,14 @@ function answerInHttp(app: RequestListener, req: IncomingMessage, socket: Duplex
   const hasBody =
     headers['transfer-encoding'] !== undefined || Number(headers['content-length']) > 0
   socket.on('error', () => {})
+  const end = (text: string): void => {
+    socket.end(text)
+    // Clients that do not close their side in turn.
+    const cut = setTimeout(() => socket.destroy(), closingMs).unref()
+    socket.once('close', () => clearTimeout(cut))
+  }
   if (hasBody || !(socket instanceof Socket)) {
-    socket.end('HTTP/1.1 426 Upgrade Required\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
+    end('HTTP/1.1 426 Upgrade Required\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
     return
   }
   const res = new ServerResponse(req)
@@ -151,12 +171,17 @@ function answerInHttp(app: RequestListener, req: IncomingMessage, socket: Duplex
   res.assignSocket(socket)
   res.once('finish', () => {
     res.detachSocket(socket)
-    socket.end()
+    end('')
   })
   app(req, res)
 }
 
-async function drain(server: Server, deadlineMs: number, lingerMs: number): Promise<void> {
+async function drain(
+  server: Server,
+  detached: Detached,
+  deadlineMs: number,
+  lingerMs: number,
+): Promise<void> {
   const closed = new Promise<void>((resolve) => {
     // That of http would cut at once what has no request yet.
     NetServer.prototype.close.call(server, () => resolve())
@@ -168,7 +193,10 @@ async function drain(server: Server, deadlineMs: number, lingerMs: number): Prom
   }
   closeIdle()
   const idle = setInterval(closeIdle, 100)
-  const cut = setTimeout(() => server.closeAllConnections(), deadlineMs)
+  const cut = setTimeout(() => {
+    server.closeAllConnections()
+    for (const socket of detached) socket.destroy()
+  }, deadlineMs)
   await closed
   clearInterval(idle)
   clearTimeout(cut)

@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util'
 import { listAudit } from '../../server/accounts/audit.ts'
 import type { AuditRow } from '../../server/accounts/audit.ts'
 import type { Command } from '../command.ts'
-import { UsageError } from '../exit.ts'
+import { countOf, timeOf } from '../list-options.ts'
 import { printable } from '../printable.ts'
 import { configOfServer, withAppliance } from '../with-appliance.ts'
 
@@ -57,19 +57,4 @@ function line(row: AuditRow): string {
   )
   const what = [row.account ?? '-', row.action, row.outcome, row.target, `from ${row.address}`]
   return printable([row.at.toISOString(), ...what, ...details].join('  '))
-}
-
-/** A time, or how long ago. */
-function timeOf(text: string): Date {
-  const ago = /^(\d{1,6})(m|h|d)$/.exec(text)
-  const minutes = { m: 1, h: 60, d: 1440 }[ago?.[2] ?? ''] ?? Number.NaN
-  const time = ago ? new Date(Date.now() - Number(ago[1]) * minutes * 60_000) : new Date(text)
-  if (!Number.isNaN(time.getTime())) return time
-  throw new UsageError(`"${text}" is not a time: try 2026-11-21, or 2h, or 7d.`)
-}
-
-function countOf(text: string): number {
-  const count = Number(text)
-  if (Number.isSafeInteger(count) && count > 0 && count <= 1_000_000) return count
-  throw new UsageError(`"${text}" is not a number of lines.`)
 }

@@ -1,6 +1,6 @@
 /** The columns of each kind of object, short and long (enterprise.md 5). */
 import { listCell, mapCell, shortCell, sizeCell, timeCell } from './cells.ts'
-import type { Collection, Container, Entity, Image, Token, User } from './objects.ts'
+import type { Agent, Build, Collection, Container, Entity, Image, Token, User } from './objects.ts'
 
 export interface Column<Row> {
   readonly title: string
@@ -62,6 +62,30 @@ export const imageColumns: readonly Column<Image>[] = [
   { title: 'Encrypted', cell: (row) => String(row.encrypted) },
   { title: 'Uploaded', cell: (row) => String(row.uploaded) },
   { title: 'Deleted', cell: (row) => String(row.deleted), in: 'long' },
+]
+
+/** `names`: of accounts by their IDs. */
+export function buildColumns(names: ReadonlyMap<string, string>): readonly Column<Build>[] {
+  return [
+    { title: 'ID', cell: (row) => row.id },
+    { title: 'CreatedBy', cell: (row) => names.get(row.createdBy) ?? 'UNKNOWN' },
+    { title: 'IsComplete', cell: (row) => String(row.isComplete) },
+    { title: 'SubmitTime', cell: (row) => timeCell(row.submitTime) },
+    { title: 'StartTime', cell: (row) => timeCell(row.startTime), in: 'long' },
+    { title: 'CompleteTime', cell: (row) => timeCell(row.completeTime) },
+    { title: 'LibraryRef', cell: (row) => row.libraryRef },
+    { title: 'LibraryURL', cell: (row) => row.libraryURL, in: 'long' },
+    { title: 'ImageSize', cell: (row) => String(row.imageSize), in: 'long' },
+    { title: 'ImageChecksum', cell: (row) => row.imageChecksum, in: 'long' },
+  ]
+}
+
+/** The same in all tables. */
+export const agentColumns: readonly Column<Agent>[] = [
+  { title: 'ID', cell: (row) => row.id },
+  { title: 'Queue', cell: (row) => row.queue },
+  { title: 'AddedAt', cell: (row) => timeCell(row.addedAt) },
+  { title: 'TaskID', cell: (row) => row.taskID },
 ]
 
 /** `names`: of accounts by their IDs. */

@@ -7,8 +7,8 @@ import { printable } from '../printable.ts'
 import { activeRemote, remoteAt } from '../remotes.ts'
 import { tokenEndsSoon } from '../token-notice.ts'
 import { describe, get, nounOf } from './get.ts'
-import type { Report } from './get.ts'
 import { parseForm } from './output.ts'
+import type { Report } from './rows.ts'
 import { encode, Services } from './services.ts'
 import { statusText } from './status.ts'
 
@@ -20,14 +20,17 @@ const help = `singularity enterprise: what is in the library, and your access to
   singularity enterprise get tok [ID ...]           your access tokens
   singularity enterprise get prj [NAME ...]         users and groups with images
   singularity enterprise get usr [NAME ...]         accounts (administrators)
+  singularity enterprise get bld [ID ...]           your builds of the last day
+  singularity enterprise get age [default]          builders, and what they work on (administrators)
   singularity enterprise describe TYPE ID           all about one of them
   singularity enterprise delete token ID [ID ...]   ends access tokens at once
   singularity enterprise status                     whether the services and your token are well
   singularity enterprise version
 
 IDs are those that the lists show. Options of get: -o short|long|csv|json|yaml (--json), and for tokens
---user NAME, --show-disabled-tokens, --show-auto-tokens. It asks the active endpoint ("singularity
-remote list") with your token ("singularity remote login"), or with --url URL another one.
+--user NAME, --show-disabled-tokens, --show-auto-tokens, and for builds --user NAME, --all, --from TIME,
+--to TIME (2026-01-31T12:00:00Z). It asks the active endpoint ("singularity remote list") with your token
+("singularity remote login"), or with --url URL another one.
 `
 
 const report: Report = {
@@ -44,6 +47,8 @@ export async function enterprise(client: ClientName, args: readonly string[]): P
       json: { type: 'boolean' },
       user: { type: 'string' },
       all: { type: 'boolean' },
+      from: { type: 'string' },
+      to: { type: 'string' },
       'show-disabled-tokens': { type: 'boolean' },
       'show-auto-tokens': { type: 'boolean' },
       url: { type: 'string' },
@@ -74,6 +79,9 @@ export async function enterprise(client: ClientName, args: readonly string[]): P
         user: values.user,
         showDisabled: values['show-disabled-tokens'] === true,
         showAuto: values['show-auto-tokens'] === true,
+        all: values.all === true,
+        from: values.from,
+        to: values.to,
       }
       process.stdout.write(await get(await discover(), kind, refs, options, report))
       return

@@ -1,7 +1,7 @@
 /** `singularity enterprise get` and `describe`: listings and single objects. */
 import { z } from 'zod'
 
-import { CommandError, UsageError } from '../exit.ts'
+import { UsageError } from '../exit.ts'
 import {
   collectionColumns,
   containerColumns,
@@ -12,24 +12,14 @@ import {
 } from './columns.ts'
 import type { Column } from './columns.ts'
 import { describeText } from './describe.ts'
+import { agents, buildOf, builds } from './get-builds.ts'
 import { collection, container, entity, image, token, user } from './objects.ts'
 import type { Token } from './objects.ts'
 import { render } from './output.ts'
-import type { Form } from './output.ts'
+import { eachOf, namesOf } from './rows.ts'
+import type { GetOptions, Report } from './rows.ts'
 import { encode } from './services.ts'
 import type { ServiceName, Services } from './services.ts'
-
-export interface GetOptions {
-  readonly form: Form
-  readonly user: string | undefined
-  readonly showDisabled: boolean
-  readonly showAuto: boolean
-}
-
-export interface Report {
-  info(text: string): void
-  warn(text: string): void
-}
 
 /** Labels of tokens that programs made, which are left out unless asked for. */
 const automatic = /^(?:Token for user|Ephemeral token for user|Remote Build)/
@@ -122,6 +112,12 @@ const nouns: Readonly<Record<string, string>> = {
   img: 'image',
   image: 'image',
   images: 'image',
+  bld: 'build',
+  build: 'build',
+  builds: 'build',
+  age: 'agent',
+  'build-agent': 'agent',
+  'build-agents': 'agent',
   usr: 'user',
   user: 'user',
   users: 'user',
@@ -134,7 +130,7 @@ export function nounOf(word: string | undefined): string {
   const noun = word !== undefined && Object.hasOwn(nouns, word) ? nouns[word] : undefined
   if (noun !== undefined) return noun
   throw new UsageError(
-    'Say what: prj (projects), col (collections), rep (repositories), img (images), tok (tokens), usr (users).',
+    'Say what: prj (projects), col (collections), rep (repositories), img (images), tok (tokens), usr (users), bld (builds), age (build-agents).',
   )
 }
 
@@ -157,6 +153,10 @@ export async function get(
       return await listing(services, images, refs, options, report)
     case 'user':
       return await listing(services, users, await services.accountIds(refs), options, report)
+    case 'build':
+      return await builds(services, refs, options, report)
+    case 'agent':
+      return await agents(services, refs, options)
     default:
       return await tokens(services, refs, options, report)
   }
@@ -176,6 +176,10 @@ export async function describe(services: Services, noun: string, ref: string): P
       const [id = ref] = await services.accountIds([ref])
       return await describeOne(services, users, ref, id)
     }
+    case 'build':
+      return describeText('Build', ref, await buildOf(services, ref))
+    case 'agent':
+      throw new UsageError('Builders are listed only: singularity enterprise get age.')
     default: {
       return describeText('Token', ref, await tokenOf(services, ref))
     }
@@ -204,24 +208,6 @@ async function listing<Row extends object>(
   return render(form, sorted, columns)
 }
 
-/** One that fails is a warning, and the others are shown. */
-async function eachOf<Row>(
-  refs: readonly string[],
-  report: Report,
-  find: (ref: string) => Promise<Row>,
-): Promise<Row[]> {
-  const rows: Row[] = []
-  for (const ref of refs) {
-    try {
-      rows.push(await find(ref))
-    } catch (error) {
-      if (!(error instanceof CommandError)) throw error
-      report.warn(error.message)
-    }
-  }
-  return rows
-}
-
 async function describeOne<Row extends object>(
   services: Services,
   { title, service, row, single }: Kind<Row>,
@@ -243,14 +229,8 @@ async function tokens(
       ? await eachOf(refs, report, async (ref) => await tokenOf(services, ref))
       : await tokensOf(services, options, report)
   const rows = all.filter(({ label }) => options.showAuto || !automatic.test(label))
-  const isTable = options.form === 'short' || options.form === 'long' || options.form === 'csv'
-  const names = isTable
-    ? await services.accountNames(
-        rows.map(({ subject }) => subject),
-        (text) => report.warn(text),
-      )
-    : new Map<string, string>()
-  return render(options.form, rows, tokenColumns(names))
+  const ids = rows.map(({ subject }) => subject)
+  return render(options.form, rows, tokenColumns(await namesOf(services, ids, options, report)))
 }
 
 async function tokensOf(services: Services, options: GetOptions, report: Report): Promise<Token[]> {

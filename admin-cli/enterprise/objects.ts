@@ -112,6 +112,35 @@ export const user = z.object({
   username: text,
 })
 
+export const build = z.object({
+  buildRecipe: text,
+  callbackURL: text,
+  completeTime: text,
+  createdBy: text,
+  deleted: flag,
+  id: text,
+  imageChecksum: text,
+  imageSize: number,
+  isComplete: flag,
+  libraryRef: text,
+  libraryURL: text,
+  startTime: text,
+  status: text,
+  submitTime: text,
+  wsURL: text,
+})
+
+export const agent = z.object({
+  addedAt: text,
+  address: text,
+  id: text,
+  queue: text,
+  taskID: text,
+  taskedAt: text,
+})
+
+export type Build = z.infer<typeof build>
+export type Agent = z.infer<typeof agent>
 export type Entity = z.infer<typeof entity>
 export type Collection = z.infer<typeof collection>
 export type Container = z.infer<typeof container>

@@ -1,6 +1,8 @@
 /** Builds as clients see them (protocol.md 8.4, enterprise.md 8.5). */
 import type { BuildRow, BuildState } from '../builds/build-rows.ts'
 import type { Place } from '../builds/builds.ts'
+import { describeDefinition } from '../builds/definition/description.ts'
+import { parseDefinition } from '../builds/definition/parse.ts'
 import { referenceOf } from '../builds/target.ts'
 import { libraryHashOf, parseDigest } from '../content/names.ts'
 
@@ -21,7 +23,28 @@ const statuses = {
   cancelled: 'Cancelled',
 } as const satisfies Record<BuildState, string>
 
-export function buildJson(build: BuildRow, { library, builder }: Addresses, place?: Place): object {
+/** Reading a definition takes time; a list has a thousand of them. */
+const maxReadInLists = 8 * 1024
+
+/** In a list; `definition` is missing where it is long. */
+export function listedBuildJson(build: BuildRow, addresses: Addresses): object {
+  const isShort = build.definition.length <= maxReadInLists
+  return { ...plainJson(build, addresses), ...(isShort ? definitionJson(build) : {}) }
+}
+
+export function buildJson(build: BuildRow, addresses: Addresses, place?: Place): object {
+  return {
+    ...plainJson(build, addresses),
+    ...definitionJson(build),
+    ...(place === undefined ? {} : { queue: place }),
+  }
+}
+
+function definitionJson({ definition, buildArgs }: BuildRow): object {
+  return { definition: describeDefinition(parseDefinition(definition, buildArgs)) }
+}
+
+function plainJson(build: BuildRow, { library, builder }: Addresses): object {
   const deleted = build.deletedAt !== null
   return {
     id: build.id,
@@ -54,6 +77,5 @@ export function buildJson(build: BuildRow, { library, builder }: Addresses, plac
     attempts: build.attempts,
     cancelRequested: build.cancelRequestedAt !== null,
     outputSize: build.outputBytes,
-    ...(place === undefined ? {} : { queue: place }),
   }
 }

@@ -7,10 +7,13 @@ import { z } from 'zod'
 
 import { requireAccount, requireAdministrator } from '../accounts/permissions.ts'
 import type { BuilderSettings } from '../builder-settings.ts'
+import { readDefinition } from '../builds/acceptance.ts'
 import type { BuildRow } from '../builds/build-rows.ts'
-import { filesNamedIn, requireSite } from '../builds/builds.ts'
+import { requireSite } from '../builds/builds.ts'
 import type { Builds, Submission } from '../builds/builds.ts'
 import type { BuildContexts } from '../builds/contexts.ts'
+import { describeDefinition } from '../builds/definition/description.ts'
+import { filesOf } from '../builds/definition/files.ts'
 import type { BuildOutput } from '../builds/output.ts'
 import type { Capabilities } from '../capability.ts'
 import { parseLibraryHash } from '../content/names.ts'
@@ -19,7 +22,7 @@ import { actorOf } from '../http/actor.ts'
 import { contentLength, takeBody } from '../http/body.ts'
 import { flagOf, jsonBody, parse, queryOf, rawBody } from '../http/parse.ts'
 import { newRouter } from '../http/router.ts'
-import { buildJson } from './json.ts'
+import { buildJson, listedBuildJson } from './json.ts'
 
 export interface BuildApiParts {
   readonly builds: Builds
@@ -68,12 +71,12 @@ export function buildRoutes(parts: BuildApiParts): Router {
   const body = jsonBody('3mb')
   const text = rawBody('2mb')
   const addresses = { library: libraryUrl, builder: builderUrl }
-  const show = async (build: BuildRow): Promise<object> =>
-    buildJson(build, addresses, await builds.place(build))
+  const show = async (req: Request, build: BuildRow): Promise<object> =>
+    buildJson(build, addresses, await builds.place(build, requireAccount(actorOf(req))))
 
   router.post('/v1/build', body, async (req, res) => {
     const build = await builds.submit(actorOf(req), submissionOf(req, settings))
-    res.status(201).json({ data: await show(build) })
+    res.status(201).json({ data: await show(req, build) })
   })
 
   router.post('/v1/build-def-file', text, async (req, res) => {
@@ -86,17 +89,19 @@ export function buildRoutes(parts: BuildApiParts): Router {
       buildArgs: {},
       contextDigest: undefined,
     })
-    res.status(200).json({ data: await show(build) })
+    res.status(200).json({ data: await show(req, build) })
   })
 
   // scs-build asks before every build, and packs what it is told (protocol.md 8.6).
   router.post('/v1/convert-def-file', text, (req, res) => {
-    const sections = filesNamedIn(actorOf(req), textOf(req))
-    const files = sections.map((section) => ({
+    const definition = readDefinition(actorOf(req), textOf(req))
+    const files = filesOf(definition).map((section) => ({
       args: section.args,
       files: section.files.map(({ source, destination }) => ({ source, destination })),
     }))
-    res.json({ data: { buildData: { files } } })
+    const { buildData, ...rest } = describeDefinition(definition)
+    // A list here, and not the map that a build has: the one program that asks wants it so.
+    res.json({ data: { ...rest, buildData: { ...buildData, files } } })
   })
 
   router.get('/v1/build', async (req, res) => {
@@ -106,11 +111,11 @@ export function buildRoutes(parts: BuildApiParts): Router {
       to: timeOf(req, 'to'),
       includeDeleted: flagOf(req, 'includeDeleted') ?? false,
     })
-    res.json({ data: rows.map((row) => buildJson(row, addresses)) })
+    res.json({ data: rows.map((row) => listedBuildJson(row, addresses)) })
   })
 
   router.get('/v1/build/:id', async (req, res) => {
-    res.json({ data: await show(await builds.find(actorOf(req), req.params.id)) })
+    res.json({ data: await show(req, await builds.find(actorOf(req), req.params.id)) })
   })
 
   // Exactly 204: older clients take nothing else (protocol.md 8.4).
@@ -217,8 +222,9 @@ export function contextUploadRoutes(contexts: BuildContexts, capabilities: Capab
 
 /** `?offset=` of an output, in bytes; 0 when there is none. */
 export function offsetOf(given: string | null | undefined): number {
-  const offset = Number(given ?? 0)
-  if (Number.isSafeInteger(offset) && offset >= 0) return offset
+  const text = given ?? '0'
+  const offset = Number(text)
+  if (/^\d+$/.test(text) && Number.isSafeInteger(offset)) return offset
   throw invalid('request', '"offset" is a number of bytes.')
 }
 

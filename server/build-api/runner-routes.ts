@@ -18,6 +18,7 @@ export interface RunnerApiParts {
   readonly jobs: Jobs
   readonly libraryUrl: string
   readonly registryUrl: string
+  readonly publicUrl: string
 }
 
 const end = z.object({
@@ -40,18 +41,19 @@ export function runnerRoutes(parts: RunnerApiParts): Router {
   }
 
   router.get('/v1/runner/job', async (req, res) => {
-    const { build, limits, allowedHosts, pullToken } = await jobs.take(await jobOf(req))
+    const { build, definition, limits, allowedHosts, pullToken } = await jobs.take(await jobOf(req))
     res.set('Cache-Control', 'no-store').json({
       data: {
         id: build.id,
         arch: build.arch,
-        definition: build.definition,
+        definition,
         workingDir: build.workingDir,
-        buildArgs: build.buildArgs,
         // Below the address that the runner has from its job file.
         contextUrl: build.contextId === null ? null : 'v1/runner/context',
         libraryUrl: parts.libraryUrl,
         registryUrl: parts.registryUrl,
+        libraryVia: via(parts.publicUrl, parts.libraryUrl),
+        registryVia: via(parts.publicUrl, parts.registryUrl),
         limits,
         allowedHosts,
         pullToken,
@@ -103,4 +105,13 @@ export function runnerRoutes(parts: RunnerApiParts): Router {
   })
 
   return router
+}
+
+/**
+ * A service of this server, below the address by which the runner reports to it: that way needs neither
+ * the site's name nor its certificate. Null when the service is somewhere else.
+ */
+function via(publicUrl: string, service: string): string | null {
+  const { origin, pathname } = new URL(service)
+  return origin === new URL(publicUrl).origin ? pathname.replace(/^\/+/, '') : null
 }

@@ -70,6 +70,8 @@ export interface BuildFilter {
   readonly from: Date | null
   readonly to: Date | null
   readonly includeDeleted: boolean
+  /** Null: all. */
+  readonly states?: readonly BuildState[] | null
   readonly limit: number
 }
 
@@ -81,6 +83,7 @@ export async function listBuilds(db: Db, filter: BuildFilter): Promise<BuildRow[
       and (${filter.from}::timestamptz is null or b."submittedAt" >= ${filter.from})
       and (${filter.to}::timestamptz is null or b."submittedAt" <= ${filter.to})
       and (${filter.includeDeleted} or b."deletedAt" is null)
+      and (${filter.states ?? null}::text[] is null or b.state = any(${filter.states ?? null}))
     order by b."submittedAt" desc, b.id limit ${filter.limit}`)
 }
 
@@ -118,6 +121,27 @@ export async function listWaiting(db: Db): Promise<Waiting[]> {
   return await db.query<Waiting>(sql`
     select id, account_id as "accountId", arch from builds where state = 'queued'
     order by submitted_at, id`)
+}
+
+/** A build that has not ended, as a list of the queue shows it. */
+export interface OpenBuild {
+  readonly id: string
+  readonly accountId: string
+  readonly accountName: string
+  readonly state: 'queued' | 'starting' | 'running'
+  readonly arch: string
+  readonly builder: string | null
+  readonly submittedAt: Date
+  readonly startedAt: Date | null
+}
+
+/** In the order in which they were handed in. */
+export async function listOpen(db: Db): Promise<OpenBuild[]> {
+  return await db.query<OpenBuild>(sql`
+    select b.id, b.account_id as "accountId", a.name as "accountName", b.state, b.arch, b.builder,
+      b.submitted_at as "submittedAt", b.started_at as "startedAt"
+    from builds b join accounts a on a.id = b.account_id
+    where b.ended_at is null order by b.submitted_at, b.id`)
 }
 
 /** What an account has had of the builders in the period, and has now. */

@@ -1,19 +1,15 @@
 /** What people do with builds: hand in, look, cancel, forget. */
 import type { AccountActor, Actor } from '../accounts/actor.ts'
 import { audit } from '../accounts/audit.ts'
-import {
-  requireAccount,
-  requireAdministrator,
-  requireFullAccount,
-} from '../accounts/permissions.ts'
+import { requireAccount, requireAdministrator } from '../accounts/permissions.ts'
 import type { BuilderSettings } from '../builder-settings.ts'
-import { parseEntityName } from '../content/names.ts'
 import type { Digest, NameDefaults } from '../content/names.ts'
 import type { Registry } from '../content/registry.ts'
 import { sql } from '../database.ts'
 import type { Database, Db } from '../database.ts'
-import { denied, Failure, invalid, notFound, Throttled } from '../failure.ts'
+import { Failure, invalid, notFound, Throttled } from '../failure.ts'
 import { newId } from '../identifiers.ts'
+import { acceptDefinition, lineOfContext } from './acceptance.ts'
 import {
   countBuilds,
   countQueued,
@@ -25,24 +21,18 @@ import {
 } from './build-rows.ts'
 import type { BuildCounts, BuildFilter, BuildRow } from './build-rows.ts'
 import type { KnownBuilder } from './builders.ts'
+import { chooseTarget } from './chosen-target.ts'
+import type { WantedTarget } from './chosen-target.ts'
 import type { BuildContexts } from './contexts.ts'
-import { checkDefinition } from './definition/check.ts'
-import { filesOf } from './definition/files.ts'
-import type { FilesSection } from './definition/files.ts'
-import { parseDefinition } from './definition/parse.ts'
 import type { BuildEnding } from './ending.ts'
 import { heldBack, inOrder } from './fair-share.ts'
 import type { OutputFiles } from './output-files.ts'
 import { requireBuilder } from './rights.ts'
 import type { BuildSignals } from './signals.ts'
-import { ephemeralTarget, parseTarget } from './target.ts'
-import type { Target } from './target.ts'
+import type { BuildSources } from './sources.ts'
 
-export interface Submission {
+export interface Submission extends WantedTarget {
   readonly definition: Buffer
-  /** Empty: nobody named a target. */
-  readonly libraryRef: string
-  readonly libraryUrl: string | undefined
   readonly arch: string | undefined
   readonly workingDir: string | undefined
   readonly buildArgs: Readonly<Record<string, string>>
@@ -65,6 +55,7 @@ export interface BuildsParts {
   readonly signals: BuildSignals
   readonly settings: BuilderSettings
   readonly defaults: NameDefaults
+  readonly sources: BuildSources
   /** Origins under which this site's library is known. */
   readonly libraryUrls: readonly string[]
   /** The builders of the site, and what keeps each from taking builds at the moment. */
@@ -75,9 +66,7 @@ export interface BuildsParts {
   readonly wake: () => void
 }
 
-const maxDefinition = 1 << 20
 const maxListed = 1_000
-const maxShown = 10
 
 export class Builds {
   readonly #parts: BuildsParts
@@ -90,10 +79,10 @@ export class Builds {
     const { database, settings, contexts } = this.#parts
     requireSite(settings)
     const account = requireBuilder(actor)
-    const definition = this.#readDefinition(submission)
     const arch = await this.#chooseArch(submission.arch)
+    const definition = await acceptDefinition(account, { ...submission, arch }, this.#parts)
     const id = newId()
-    const { target, ephemeral } = await this.#chooseTarget(account, id, submission)
+    const { target, ephemeral } = await chooseTarget(account, id, submission, this.#parts)
     await database.transaction(async (tx) => {
       // One after the other for an account, so that two cannot both take the last place.
       await tx.query(sql`select 1 from accounts where id = ${account.accountId} for update`)
@@ -102,13 +91,13 @@ export class Builds {
       const contextId =
         contextDigest === undefined
           ? null
-          : await contexts.claim(tx, account.accountId, contextDigest)
+          : await lineOfContext(definition, contexts.claim(tx, account.accountId, contextDigest))
       await insertBuild(tx, {
         id,
         accountId: account.accountId,
         tokenId: account.tokenId ?? null,
         arch,
-        definition,
+        definition: definition.text,
         workingDir: submission.workingDir ?? '/',
         buildArgs: submission.buildArgs,
         contextId,
@@ -123,23 +112,6 @@ export class Builds {
     return await this.#found(id)
   }
 
-  #readDefinition(submission: Submission): string {
-    const { definition } = submission
-    const text = textOf(definition)
-    if (text.trim() === '') throw invalid('build', 'The definition file is empty.')
-    const problems = checkDefinition(parseDefinition(definition, submission.buildArgs), {
-      agents: this.#parts.settings.agents,
-      hasContext: submission.contextDigest !== undefined,
-    })
-    if (problems.length === 0) return text
-    const shown = problems
-      .slice(0, maxShown)
-      .map(({ line, message }) => (line > 0 ? `line ${line}: ${message}` : message))
-    const more = problems.length - shown.length
-    if (more > 0) shown.push(`and ${more} more`)
-    throw invalid('build', `The definition file cannot be built here: ${shown.join('; ')}`)
-  }
-
   async #chooseArch(wanted: string | undefined): Promise<string> {
     const builders = await this.#parts.builders()
     const offered = [...new Set(builders.flatMap(({ archs }) => archs))]
@@ -149,34 +121,6 @@ export class Builds {
       'builder',
       `No builder of this site makes images for "${arch.slice(0, 32)}": it has ${offered.join(', ') || 'none at all'}.`,
     )
-  }
-
-  /** Authorised now, so that nobody waits for a build whose image cannot be stored. */
-  async #chooseTarget(
-    account: AccountActor,
-    id: string,
-    { libraryRef, libraryUrl }: Submission,
-  ): Promise<{ readonly target: Target; readonly ephemeral: boolean }> {
-    const { registry, defaults, libraryUrls } = this.#parts
-    const hosts = libraryUrls.map((url) => new URL(url).host)
-    if (libraryUrl !== undefined && !hosts.includes(hostOf(libraryUrl))) {
-      const text = `This builder stores images in ${libraryUrls[0]} only, not in ${libraryUrl.slice(0, 200)}.`
-      throw invalid('build', text)
-    }
-    const ephemeral = libraryRef === ''
-    const target = ephemeral
-      ? ephemeralTarget(account.name, id, defaults)
-      : parseTarget(libraryRef, defaults, hosts)
-    parseEntityName(target.entity)
-    if (!ephemeral) requireFullAccount(account)
-    // A credential for building only may not push, and the default target is its way to build.
-    if (!(await registry.mayPush({ ...account, scope: 'all' }, target.entity))) {
-      throw denied(
-        'entity',
-        `You may not push to "${target.entity}": you are signed in as ${account.name}, and your own space is library://${account.name}/…`,
-      )
-    }
-    return { target, ephemeral }
   }
 
   async #requireRoom(tx: Db, account: AccountActor): Promise<void> {
@@ -207,11 +151,16 @@ export class Builds {
     return await this.#found(id)
   }
 
-  async list(actor: Actor, filter: Omit<BuildFilter, 'limit'>): Promise<BuildRow[]> {
+  /** The newest first; as many as a list may have, or fewer. */
+  async list(
+    actor: Actor,
+    filter: Omit<BuildFilter, 'limit'>,
+    most = maxListed,
+  ): Promise<BuildRow[]> {
     const account = requireAccount(actor)
     const accountId = account.isAdmin ? filter.accountId : account.accountId
     if (accountId !== filter.accountId && filter.accountId !== null) return []
-    return await listBuilds(this.#parts.database, { ...filter, accountId, limit: maxListed })
+    return await listBuilds(this.#parts.database, { ...filter, accountId, limit: most })
   }
 
   async counts(actor: Actor): Promise<BuildCounts> {
@@ -219,8 +168,11 @@ export class Builds {
     return await countBuilds(this.#parts.database)
   }
 
-  /** Where the build is in the queue and what it waits for; undefined when it does not wait. */
-  async place(build: BuildRow): Promise<Place | undefined> {
+  /**
+   * Where the build is in the queue and what it waits for; undefined when it does not wait. Said to
+   * its owner, or to another reader with the owner's name.
+   */
+  async place(build: BuildRow, reader?: AccountActor): Promise<Place | undefined> {
     const { database, settings, jobWaits } = this.#parts
     if (build.state === 'starting') {
       const reason = jobWaits(build.id)
@@ -238,7 +190,10 @@ export class Builds {
     const index = waiting.findIndex(({ id }) => id === build.id)
     if (index < 0) return undefined
     const share = shares.find(({ accountId }) => accountId === build.accountId)
-    const reason = heldBack(share, settings) ?? (await this.#whyBuildersWait(build.arch, index))
+    const isOwner = reader === undefined || reader.accountId === build.accountId
+    const owner = isOwner ? undefined : build.accountName
+    const reason =
+      heldBack(share, settings, owner) ?? (await this.#whyBuildersWait(build.arch, index))
     return { position: index + 1, waiting: waiting.length, reason }
   }
 
@@ -300,31 +255,6 @@ export class Builds {
   }
 }
 
-function textOf(definition: Buffer): string {
-  if (definition.length > maxDefinition) {
-    throw new Failure('too-large', 'build', 'A definition file has 1 MiB at most.')
-  }
-  try {
-    const text = new TextDecoder('utf-8', { fatal: true }).decode(definition)
-    if (!text.includes('\0')) return text
-  } catch {
-    // Said below.
-  }
-  throw invalid('build', 'The definition file is not a text in UTF-8.')
-}
-
-/**
- * The files that a definition names, as scs-build asks for them before every build. Throws `invalid`
- * for what cannot be read as a definition; whether it may be built is said at the submission.
- */
-export function filesNamedIn(actor: Actor, definition: Buffer): readonly FilesSection[] {
-  requireBuilder(actor)
-  const parsed = parseDefinition(Buffer.from(textOf(definition)), {})
-  const [fault] = parsed.faults
-  if (fault === undefined) return filesOf(parsed)
-  throw invalid('build', `line ${fault.line}: ${fault.message}`)
-}
-
 function mayUse(account: AccountActor, build: BuildRow): boolean {
   return account.isAdmin || account.accountId === build.accountId
 }
@@ -341,12 +271,4 @@ export function requireSite(settings: BuilderSettings): void {
     'builder',
     'This site has no builder: build on your own machine and push the image.',
   )
-}
-
-function hostOf(url: string): string {
-  try {
-    return new URL(url).host
-  } catch {
-    throw invalid('build', `"${url.slice(0, 200)}" is not the address of a library.`)
-  }
 }

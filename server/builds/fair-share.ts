@@ -45,14 +45,21 @@ export interface ShareLimits {
   readonly secondsPerPeriod: number
 }
 
-/** Why a build of this account may not start now whoever else waits; undefined when it may. */
-export function heldBack(share: Share | undefined, limits: ShareLimits): string | undefined {
+/**
+ * Why a build of this account may not start now whoever else waits; undefined when it may. Said to
+ * its owner, or to somebody else with the owner's name.
+ */
+export function heldBack(
+  share: Share | undefined,
+  limits: ShareLimits,
+  owner?: string,
+): string | undefined {
   if (share === undefined) return undefined
   if (share.active >= limits.runningPerUser) {
-    return `you have ${share.active} running ${share.active === 1 ? 'build' : 'builds'}, and ${limits.runningPerUser} is the limit`
+    return `${owner === undefined ? 'you have' : `${owner} has`} ${share.active} running ${share.active === 1 ? 'build' : 'builds'}, and ${limits.runningPerUser} is the limit`
   }
   if (limits.secondsPerPeriod > 0 && share.seconds >= limits.secondsPerPeriod) {
-    return `your builds have used the ${Math.round(limits.secondsPerPeriod / 60)} minutes that everybody has in the period`
+    return `${owner === undefined ? 'your builds' : `the builds of ${owner}`} have used the ${Math.round(limits.secondsPerPeriod / 60)} minutes that everybody has in the period`
   }
   return undefined
 }

@@ -17,6 +17,7 @@ import { findBuild, requeueBuild } from './build-rows.ts'
 import type { BuildRow, FinalState } from './build-rows.ts'
 import type { BuilderRests } from './builder-rests.ts'
 import type { BuildContexts } from './contexts.ts'
+import { parseDefinition } from './definition/parse.ts'
 import type { BuildEnding } from './ending.ts'
 import type { JobLimits } from './executor.ts'
 import type { Acknowledged, BuildOutput } from './output.ts'
@@ -30,6 +31,8 @@ export interface RunnerJob {
 
 export interface JobDescription {
   readonly build: BuildRow
+  /** With its build arguments in their places: what was judged at the submission is what is built. */
+  readonly definition: string
   readonly limits: JobLimits
   readonly allowedHosts: readonly string[]
   readonly pullToken: string
@@ -48,11 +51,10 @@ export interface JobsParts {
   readonly rests: BuilderRests
   /** A builder whose walls did not hold is left alone for so long. */
   readonly wallRestSeconds: number
-  /** Something in the queue has changed. */
+  /** A builder is free, or something in the queue has changed: the next build may begin. */
   readonly wake: () => void
   readonly defaults: NameDefaults
   readonly maxImageBytes: number
-  readonly defaultQuotaBytes: number
   /** Called when an image has arrived: its signatures are looked at. */
   readonly imageArrived: (digest: Digest) => Promise<unknown>
 }
@@ -79,9 +81,11 @@ export class Jobs {
   }
 
   /** The runner has come. Asking again is harmless, and makes a new credential for pulling. */
-  async take({ build }: RunnerJob): Promise<JobDescription> {
+  async take(job: RunnerJob): Promise<JobDescription> {
     const { database, tokens, settings } = this.#parts
+    const { build } = job
     const account = await this.#account(build)
+    const limits = { ...limitsOf(settings), imageBytes: await this.#imageBytes(job) }
     await database.query(sql`
       update builds set state = 'running', started_at = coalesce(started_at, now()),
         heartbeat_at = now()
@@ -89,8 +93,10 @@ export class Jobs {
     this.#parts.signals.changed(build.id)
     const seconds = settings.secondsPerBuild + spareSeconds
     const pullToken = await tokens.issueForBuild(account, build.id, seconds)
-    const limits = { ...limitsOf(settings), imageBytes: await this.#imageBytes(build) }
-    return { build, limits, allowedHosts: settings.allowedHosts, pullToken }
+    const { text } = parseDefinition(build.definition, build.buildArgs)
+    // One that was taken by an older server, and that this one would refuse, goes as it is.
+    const definition = text === '' ? build.definition : text
+    return { build, definition, limits, allowedHosts: settings.allowedHosts, pullToken }
   }
 
   async append(job: RunnerJob, offset: number, bytes: Buffer): Promise<Acknowledged> {
@@ -141,7 +147,9 @@ export class Jobs {
     const end = wanted
       ? { state: 'cancelled' as const, reason: build.cancelReason || 'cancelled' }
       : { state, reason: reason || defaultReason(state) }
-    return await this.#parts.ending.end(build.id, { ...end, attempt })
+    const done = await this.#parts.ending.end(build.id, { ...end, attempt })
+    if (done) this.#parts.wake()
+    return done
   }
 
   /** The runner has proven the walls around the build. */
@@ -186,16 +194,21 @@ export class Jobs {
     )
   }
 
-  /** What the target's space has free now; the push reserves exactly the image's size. */
-  async #imageBytes(build: BuildRow): Promise<number> {
-    const { registry, maxImageBytes, defaultQuotaBytes } = this.#parts
+  /**
+   * What the target's space has free now is the most that the image may have: its size is not known
+   * before it is there, and the push reserves exactly that. A space that has become full while the build
+   * waited ends it here, before it takes its time.
+   */
+  async #imageBytes({ build, attempt }: RunnerJob): Promise<number> {
+    const { registry, ending, maxImageBytes } = this.#parts
     const [entity = ''] = build.targetPath.split('/')
-    const space = await registry.getEntity(entity).catch(() => undefined)
-    const free =
-      space === undefined
-        ? defaultQuotaBytes
-        : space.quotaBytes - space.usedBytes - space.reservedBytes
-    return Math.max(1, Math.min(free, maxImageBytes))
+    try {
+      return Math.min(await registry.roomIn(entity), maxImageBytes)
+    } catch (error) {
+      if (!(error instanceof Failure) || error.kind !== 'over-quota') throw error
+      await ending.end(build.id, { state: 'failed', reason: error.message, attempt })
+      throw error
+    }
   }
 }
 

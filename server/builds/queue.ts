@@ -64,10 +64,11 @@ export interface QueueTimes {
   readonly overtime: number
 }
 
+/** A build whose runner is lost twice has ended within a minute, with the time that ending one takes. */
 export const usualQueueTimes: QueueTimes = {
   round: 1,
-  lost: 30,
-  arrival: 60,
+  lost: 20,
+  arrival: 20,
   ask: 5,
   polite: 2,
   rest: 20,
@@ -80,7 +81,7 @@ export class BuildQueue {
   readonly #parts: QueueParts
   readonly #times: QueueTimes
   /** Since when this process could have heard a runner. */
-  readonly #openedAt = performance.now()
+  #openedAt = performance.now()
   /** As they were when this round began. */
   #builders: readonly KnownBuilder[] = []
   #isFirstRound = true
@@ -130,6 +131,8 @@ export class BuildQueue {
         await database.exclusively('build queue', async () => await this.#round())
       } catch (error) {
         log.error({ err: error }, 'a round of the build queue failed')
+        // While the database is away no sign of life is written down: it is not the runners' silence.
+        this.#openedAt = performance.now()
       }
       const { signal } = this.#woken
       await delay(this.#times.round * 1000, undefined, { signal }).catch(() => {})

@@ -6,7 +6,8 @@
  */
 import type { FileHandle } from 'node:fs/promises'
 
-import { Failure, invalid } from '../failure.ts'
+import { diskFailure } from '../disk-failure.ts'
+import { invalid } from '../failure.ts'
 import type { SharedPiece, StreamHash } from './hash-thread.ts'
 
 const pieceBytes = 1 << 19
@@ -144,13 +145,8 @@ const brokenConnection = new Set(['ECONNRESET', 'EPIPE', 'ERR_STREAM_PREMATURE_C
 
 function translate(error: unknown): unknown {
   const { code } = error as NodeJS.ErrnoException
-  if (code === 'ENOSPC' || code === 'EDQUOT') {
-    return new Failure('storage-full', 'storage', 'The disk of the library is full.', {
-      cause: error,
-    })
-  }
   if (code !== undefined && brokenConnection.has(code)) {
     return invalid('upload', 'The connection broke off before all bytes had arrived.', error)
   }
-  return error
+  return diskFailure(error) ?? error
 }

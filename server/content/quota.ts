@@ -130,6 +130,24 @@ export async function credit(tx: Db, entityId: number, size: number): Promise<vo
   await tx.query(sql`update entities set used_bytes = used_bytes - ${size} where id = ${entityId}`)
 }
 
+/** After a restore: the bytes of uploads that were open when the backup was made are in none. */
+export async function endAllUploads(tx: Db): Promise<void> {
+  await tx.query(sql`delete from uploads`)
+  await tx.query(sql`update entities set reserved_bytes = 0 where reserved_bytes <> 0`)
+}
+
+/** What a recount found (recount.ts), under the entity's lock. */
+export async function correctLedger(
+  tx: Db,
+  entityId: number,
+  counted: { readonly usedBytes: number; readonly reservedBytes: number },
+): Promise<void> {
+  await tx.query(sql`
+    update entities
+    set used_bytes = ${counted.usedBytes}, reserved_bytes = ${counted.reservedBytes}
+    where id = ${entityId}`)
+}
+
 export async function readLedger(db: Db, entityId: number, defaultQuota: number): Promise<Ledger> {
   const [row] = await db.query<Ledger>(sql`
     select coalesce(quota_bytes, ${defaultQuota}) as "quotaBytes", used_bytes as "usedBytes",
@@ -138,14 +156,28 @@ export async function readLedger(db: Db, entityId: number, defaultQuota: number)
   return row ?? { quotaBytes: defaultQuota, usedBytes: 0, reservedBytes: 0 }
 }
 
+/** What is free now. Throws `over-quota` with the numbers when that is nothing. */
+export function roomIn(ledger: Ledger): number {
+  const free = ledger.quotaBytes - ledger.usedBytes - ledger.reservedBytes
+  if (free > 0) return free
+  throw new Failure(
+    'over-quota',
+    'entity',
+    `quota exceeded: ${usageOf(ledger)}, so that no image fits any more. Delete images that are not needed and try again.`,
+  )
+}
+
 function overQuota(ledger: Ledger, size: number): Failure {
-  const running =
-    ledger.reservedBytes > 0 ? ` and ${inUnits(ledger.reservedBytes)} in running uploads` : ''
   return new Failure(
     'over-quota',
     'entity',
-    `quota exceeded: ${inUnits(ledger.usedBytes)} used${running} of ${inUnits(ledger.quotaBytes)}, and this image needs ${inUnits(size)}. Delete images that are not needed and push again.`,
+    `quota exceeded: ${usageOf(ledger)}, and this image needs ${inUnits(size)}. Delete images that are not needed and push again.`,
   )
+}
+
+function usageOf({ usedBytes, reservedBytes, quotaBytes }: Ledger): string {
+  const running = reservedBytes > 0 ? ` and ${inUnits(reservedBytes)} in running uploads` : ''
+  return `${inUnits(usedBytes)} used${running} of ${inUnits(quotaBytes)}`
 }
 
 /** 1536 → "1.50 KiB". Whole bytes are added where the rounding could hide the reason. */

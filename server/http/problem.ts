@@ -1,8 +1,9 @@
 /** Failures as HTTP: the one table of statuses, and the error form of the library and Berth's API. */
 import { STATUS_CODES } from 'node:http'
 
-import type { ErrorRequestHandler, Response } from 'express'
+import type { ErrorRequestHandler, Request, Response } from 'express'
 
+import { diskFailure } from '../disk-failure.ts'
 import { Failure, Throttled } from '../failure.ts'
 import type { FailureKind } from '../failure.ts'
 import type { Log } from '../log.ts'
@@ -32,7 +33,8 @@ export interface Problem {
 }
 
 /** What a caller is told. Anything but a Failure is a bug: the details are in the log only. */
-export function problemOf(error: unknown): Problem {
+export function problemOf(thrown: unknown): Problem {
+  const error = diskFailure(thrown) ?? thrown
   if (error instanceof Throttled) {
     const { message, retryAfterSeconds } = error
     return { status: statuses.throttled, message, retryAfterSeconds }
@@ -68,12 +70,22 @@ function sendProblem(res: Response, { status, message, retryAfterSeconds }: Prob
   })
 }
 
+/** What an administrator has to know of. While a part is away each request fails alike: a line each. */
+export function logProblem(log: Log, req: Request, error: unknown, status: number): void {
+  if (status < 500 || status === 507) return
+  const id = requestIdOf(req)
+  if (!(error instanceof Failure && error.kind === 'unavailable')) {
+    log.error({ err: error, 'request.id': id }, 'a request failed')
+    return
+  }
+  const reason = error.cause instanceof Error ? error.cause.message : undefined
+  log.warn({ 'request.id': id, reason }, `a request failed: ${error.message}`)
+}
+
 export function jsonErrors(log: Log): ErrorRequestHandler {
   return (error: unknown, req, res, next) => {
     const problem = problemOf(error)
-    if (problem.status >= 500 && problem.status !== 507) {
-      log.error({ err: error, 'request.id': requestIdOf(req) }, 'a request failed')
-    }
+    logProblem(log, req, error, problem.status)
     // A reply that has begun cannot be taken back: the client must not take it for whole.
     if (res.headersSent) return res.destroy()
     if (res.destroyed) return next()

@@ -3,8 +3,7 @@ import type { ErrorRequestHandler, Request, Response } from 'express'
 
 import { Failure } from '../failure.ts'
 import type { FailureKind, FailureSubject } from '../failure.ts'
-import { problemOf } from '../http/problem.ts'
-import { requestIdOf } from '../http/request-log.ts'
+import { logProblem, problemOf } from '../http/problem.ts'
 import type { Log } from '../log.ts'
 import { callerOf, scopeOf } from './access.ts'
 
@@ -54,14 +53,13 @@ export interface Challenge {
 export function ociErrors(challenge: Challenge, log: Log): ErrorRequestHandler {
   return (thrown: unknown, req, res, next) => {
     const error = hideFromAnonymous(thrown, req)
-    const { status: usual, message } = problemOf(error)
+    const { status: usual, message, retryAfterSeconds } = problemOf(error)
     const status = isInUse(error) ? 405 : usual
-    if (status >= 500 && status !== 507) {
-      log.error({ err: error, 'request.id': requestIdOf(req) }, 'a request failed')
-    }
+    logProblem(log, req, error, status)
     if (res.headersSent) return res.destroy()
     if (res.destroyed) return next()
     if (status === 401) challengeWith(req, res, challenge)
+    if (retryAfterSeconds !== undefined) res.set('Retry-After', String(retryAfterSeconds))
     res.status(status).json({ errors: [{ code: codeOf(error, status), message }] })
     return undefined
   }

@@ -106,9 +106,12 @@ async function build(job: Job, running: Running): Promise<Outcome> {
   const egress = openEgress(sandbox.door, {
     lists: [job.allowedHosts, ...(settings.allowedHosts ? [settings.allowedHosts] : [])],
     privateNetworks: settings.privateNetworks,
+    privateHosts: settings.privateHosts,
     endpoint: {
       libraryUrl: job.libraryUrl,
       registryUrl: job.registryUrl,
+      libraryVia: below(link, job.libraryVia) ?? job.libraryUrl,
+      registryVia: below(link, job.registryVia) ?? job.registryUrl,
       pullToken: job.pullToken ?? undefined,
       ca: running.ca,
       inside: `http://${door}`,
@@ -173,6 +176,10 @@ function sayOnce(relay: OutputRelay): (what: string) => void {
   }
 }
 
+function below(link: ServerLink, path: string | null | undefined): string | undefined {
+  return typeof path === 'string' ? new URL(path, `${link.address}/`).href : undefined
+}
+
 function insideFiles(job: Job): Map<string, string> {
   const definition = placeDefinition(job.definition, {
     workingDir: job.workingDir ?? '/',
@@ -212,9 +219,6 @@ function command(job: Job, settings: RunnerSettings): string {
     ),
   }
   const directory = quote(insideWorkingDirectory(job.workingDir ?? '/'))
-  const buildArgs = Object.entries(job.buildArgs).map(
-    ([name, value]) => `--build-arg ${quote(`${name}=${value}`)}`,
-  )
   return [
     'set -eu',
     'umask 022',
@@ -227,7 +231,7 @@ function command(job: Job, settings: RunnerSettings): string {
     `mkdir -p ${directory}`,
     `cd ${directory}`,
     ...Object.entries(variables).map(([name, value]) => `export ${name}=${quote(value)}`),
-    `exec ${[quote(settings.apptainer), 'build', ...needsPlainHttp(job), ...buildArgs].join(' ')} /build/image.sif /.berth/definition`,
+    `exec ${[quote(settings.apptainer), 'build', ...needsPlainHttp(job)].join(' ')} /build/image.sif /.berth/definition`,
     '',
   ].join('\n')
 }
@@ -235,7 +239,7 @@ function command(job: Job, settings: RunnerSettings): string {
 /** The door speaks no TLS; other registries keep theirs, as far as one definition can have both. */
 function needsPlainHttp(job: Job): string[] {
   const host = new URL(job.registryUrl).host
-  return job.definition.includes(host) ? ['--no-https'] : []
+  return job.definition.toLowerCase().includes(host) ? ['--no-https'] : []
 }
 
 function quote(text: string): string {

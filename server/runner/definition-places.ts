@@ -58,11 +58,18 @@ function placeHeader(
   }
   if (key === 'from' && (bootstrap === 'docker' || bootstrap === 'oras')) {
     const path = value.replace(/^\/\//, '')
-    if (path.startsWith(`${places.registryHost}/`)) {
+    if (path.toLowerCase().startsWith(`${places.registryHost}/`)) {
       return `From: ${places.door}${path.slice(places.registryHost.length)}`
     }
   }
-  if (key === 'registry' && value.replace(/^https?:\/\//, '') === places.registryHost) {
+  if (key === 'from' && bootstrap === 'library') {
+    const [, host, rest] = /^(?:library:)?\/\/([^/]+)\/([^/]+\/[^/]+\/.+)$/.exec(value) ?? []
+    if (host?.toLowerCase() === new URL(places.libraryUrl).host) return `From: ${rest}`
+  }
+  if (
+    key === 'registry' &&
+    value.replace(/^https?:\/\//, '').toLowerCase() === places.registryHost
+  ) {
     return `Registry: ${places.door}`
   }
   if (key === 'library' && value.replace(/\/+$/, '') === places.libraryUrl) {

@@ -1,8 +1,8 @@
 /** The image on its way from the sandbox to the server: a file that only the runner writes. */
-import { createReadStream } from 'node:fs'
-import { open } from 'node:fs/promises'
+import { createReadStream, createWriteStream } from 'node:fs'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
 
 export interface ReceivedImage {
   readonly sizeBytes: number
@@ -24,19 +24,19 @@ export async function receiveImage(
   limitBytes: number,
 ): Promise<ReceivedImage> {
   const path = join(directory, 'image.sif')
-  const file = await open(path, 'wx', 0o600)
   let sizeBytes = 0
   let head = Buffer.alloc(0)
-  try {
-    for await (const chunk of stream as AsyncIterable<Buffer>) {
+  async function* withinLimit(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+    for await (const chunk of chunks) {
       sizeBytes += chunk.length
       if (sizeBytes > limitBytes) continue
       if (head.length < 64) head = Buffer.concat([head, chunk]).subarray(0, 64)
-      await file.writeFile(chunk)
+      yield chunk
     }
-  } finally {
-    await file.close()
   }
+  // What comes while a write is under way is written together by the next: a pipe gives 64 KiB.
+  const file = createWriteStream(path, { flags: 'wx', mode: 0o600, highWaterMark: 2 ** 22 })
+  await pipeline(stream, withinLimit, file)
   return {
     sizeBytes,
     fault: faultOf(sizeBytes, limitBytes, head),

@@ -24,12 +24,15 @@ const count = z.number().int().positive()
 const job = z.object({
   id: z.string().regex(/^[A-Za-z0-9-]{1,64}$/),
   arch: z.string(),
+  /** With the values of its build arguments in their places. */
   definition: z.string(),
   workingDir: z.string().nullish(),
-  buildArgs: z.record(z.string(), z.string()).default({}),
   contextUrl: z.string().nullish(),
   libraryUrl: z.url({ protocol: /^https?$/ }),
   registryUrl: z.url({ protocol: /^https?$/ }),
+  /** Where they are below the address of the job file, when the server itself has them. */
+  libraryVia: z.string().nullish(),
+  registryVia: z.string().nullish(),
   limits: z.object({
     seconds: count,
     cpus: count,

@@ -23,7 +23,7 @@ export interface OutputRelay {
 const highWaterBytes = 2 ** 20
 const largestSendBytes = 2 ** 18
 const heartbeatMs = 2000
-/** A short wait, in which a burst of lines becomes one request. */
+/** Between two requests, so that a burst of lines becomes one; the first line goes at once. */
 const gatherMs = 100
 const truncated = '\n[truncated]\n'
 
@@ -35,6 +35,8 @@ export function openOutputRelay(link: ServerLink, limitBytes: number): OutputRel
   let isTruncated = false
   let isLost = false
   let isClosing = false
+  let sentAt = -gatherMs
+  const closing = new AbortController()
   let wake: () => void = () => {}
   let drained: () => void = () => {}
   let stop: (why: true | Error) => void = () => {}
@@ -104,9 +106,13 @@ export function openOutputRelay(link: ServerLink, limitBytes: number): OutputRel
           delay(heartbeatMs, undefined, { signal: clock.signal }).catch(() => {}),
         ])
         clock.abort()
-        if (waitingBytes > 0 && !isClosing) await delay(gatherMs)
+        const gathering = sentAt + gatherMs - performance.now()
+        if (waitingBytes > 0 && gathering > 0) {
+          await delay(gathering, undefined, { signal: closing.signal }).catch(() => {})
+        }
       }
       await send(next())
+      sentAt = performance.now()
       if (waitingBytes < highWaterBytes) drained()
     }
   }
@@ -134,6 +140,7 @@ export function openOutputRelay(link: ServerLink, limitBytes: number): OutputRel
 
     close: async () => {
       isClosing = true
+      closing.abort()
       wake()
       await running
     },

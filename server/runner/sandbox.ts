@@ -7,7 +7,6 @@ import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { readlink } from 'node:fs/promises'
-import type { Server } from 'node:net'
 import { join } from 'node:path'
 import { PassThrough } from 'node:stream'
 import type { Readable, Writable } from 'node:stream'
@@ -22,6 +21,7 @@ import { openLimiter, processLimits } from './limits/limiter.ts'
 import type { Limiter } from './limits/limiter.ts'
 import { etcFiles, mountArguments } from './minimal-root.ts'
 import { openNetworkDoor } from './network-door.ts'
+import type { NetworkDoor } from './network-door.ts'
 import type { BuildLimits, RunnerSettings } from './settings.ts'
 import { systemCallFilter } from './system-call-filter.ts'
 import { inspectFromOutside, openCanaries, WallBroken } from './walls.ts'
@@ -54,7 +54,7 @@ export interface Sandbox {
   /** The context goes in here; closed at once when there is none. */
   readonly context: Writable
   /** Listens on 127.0.0.1:3128 inside; whoever accepts here is the build's whole network. */
-  readonly door: Server
+  readonly door: NetworkDoor
   /** The exit status of the build, 128 + n after signal n, and why it was stopped, if it was. */
   readonly ended: Promise<{ readonly status: number; readonly exceeded?: string | undefined }>
   /** Kills everything in there; settles when nothing is left. */

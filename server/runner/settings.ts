@@ -37,7 +37,12 @@ const schema = z.strictObject({
   limiter: z.enum(['cgroup', 'scheduler', 'prlimit']).default('cgroup'),
   /** Which of the hosts that the server allows this builder reaches; by default all of them. */
   allowed_hosts: z.array(z.string().min(1)).optional(),
-  /** Private addresses behind which allowed hosts may stand: a mirror of the site's own. */
+  /**
+   * Hosts of the site's own, such as its mirror, that may have a private address, as "mirror.example.org"
+   * or "mirror.example.org:8080". The address is looked at all the same: never loopback or link-local.
+   */
+  private_hosts: z.array(z.string().min(1)).default([]),
+  /** Private addresses behind which any allowed host may stand. */
   private_networks: z.array(network).default([]),
   /** Upper bounds, whatever the server asks for. */
   limits: z
@@ -59,6 +64,7 @@ export interface RunnerSettings {
   readonly apptainer: string
   readonly limiter: 'cgroup' | 'scheduler' | 'prlimit'
   readonly allowedHosts: readonly string[] | undefined
+  readonly privateHosts: readonly string[]
   readonly privateNetworks: readonly string[]
   readonly limits: BuildLimits
 }
@@ -86,6 +92,7 @@ export function readRunnerSettings(file: string | undefined): RunnerSettings {
     apptainer: data.apptainer,
     limiter: data.limiter,
     allowedHosts: data.allowed_hosts,
+    privateHosts: data.private_hosts,
     privateNetworks: data.private_networks,
     limits: {
       seconds: data.limits.seconds,

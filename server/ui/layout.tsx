@@ -20,7 +20,7 @@ export function Layout({ site, title, children }: LayoutProps): VNode {
         <header>
           <a href="/">{site}</a>
           <nav>
-            <a href="/auth/tokens">Access tokens</a>
+            <a href="/builds">Builds</a> <a href="/auth/tokens">Access tokens</a>
           </nav>
         </header>
         <main>

@@ -104,10 +104,18 @@ export function ContainerPage({ site, repository, images }: ContainerPageProps):
   )
 }
 
-export function ProblemPage({ site, message }: { site: Site; message: string }): VNode {
+export interface ProblemPageProps {
+  readonly site: Site
+  readonly message: string
+  /** What to do, where the message does not say it. */
+  readonly hint: string | undefined
+}
+
+export function ProblemPage({ site, message, hint }: ProblemPageProps): VNode {
   return (
     <Layout site={site.name} title="That did not work">
       <p>{message}</p>
+      {hint === undefined ? null : <p>{hint}</p>}
     </Layout>
   )
 }

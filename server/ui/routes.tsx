@@ -1,16 +1,14 @@
-import type { Response, Router } from 'express'
-import type { VNode } from 'preact'
-import { renderToString } from 'preact-render-to-string'
+import type { Router } from 'express'
 
 import type { Config } from '../config.ts'
 import { parseRepository } from '../content/names.ts'
 import type { Registry } from '../content/registry.ts'
 import { actorOf } from '../http/actor.ts'
-import { problemOf } from '../http/problem.ts'
 import { newRouter } from '../http/router.ts'
 import { packageRoot } from '../package-root.ts'
-import { ContainerPage, HomePage, ProblemPage, TokenPage } from './pages.tsx'
-import type { Site } from './pages.tsx'
+import { hintFor } from './build-routes.tsx'
+import { ContainerPage, HomePage, TokenPage } from './pages.tsx'
+import { sendPage, sendProblem, siteOf } from './send-page.tsx'
 
 export function publicPages(config: Config): Router {
   const router = newRouter()
@@ -29,7 +27,9 @@ export function containerPages(config: Config, registry: Registry): Router {
   const site = siteOf(config)
 
   router.get('/library/:entity/:collection/:container', async (req, res) => {
-    const { entity, collection, container } = req.params
+    const { entity, collection } = req.params
+    // After a detached build the stock client prints the address with the tag.
+    const [container = ''] = req.params.container.split(':', 1)
     try {
       const name = parseRepository(`${entity}/${collection}/${container}`, {
         entity: config.library.defaultEntity,
@@ -39,19 +39,9 @@ export function containerPages(config: Config, registry: Registry): Router {
       const images = await registry.imagesOf(repository)
       sendPage(res, <ContainerPage site={site} repository={repository} images={images} />)
     } catch (error) {
-      const { status, message } = problemOf(error)
-      if (status >= 500) throw error
-      sendPage(res.status(status), <ProblemPage site={site} message={message} />)
+      sendProblem(res, site, error, hintFor(container))
     }
   })
 
   return router
-}
-
-function siteOf(config: Config): Site {
-  return { name: config.siteName, url: config.publicUrl }
-}
-
-function sendPage(res: Response, page: VNode): void {
-  res.type('html').send(`<!doctype html>${renderToString(page)}`)
 }

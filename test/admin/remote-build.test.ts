@@ -23,7 +23,10 @@ import { frontOf, makeBuildHost } from './build-host.ts'
 import type { BuildHost } from './build-host.ts'
 import { assertDone, assertRefused, pathOf } from './command.ts'
 
-const server = await startServer({ after }, { settings: { builder: builderSettings() } })
+const server = await startServer(
+  { after },
+  { settings: { builder: builderSettings({ allowed_hosts: ['registry-1.docker.io'] }) } },
+)
 
 interface Person {
   readonly client: Client

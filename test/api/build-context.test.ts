@@ -3,47 +3,18 @@ import assert from 'node:assert/strict'
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { gzipSync } from 'node:zlib'
 
 import { sql } from '../../server/database.ts'
+import { archive, offerContext as offer, sendContext as send } from '../support/build-context.ts'
 import { builderSettings, definitionOf, ended, submit } from '../support/builds.ts'
 import { assertProblem, libraryHash } from '../support/client.ts'
-import type { Client, Reply } from '../support/client.ts'
+import type { Reply } from '../support/client.ts'
 import { startServer } from '../support/server.ts'
 
 const server = await startServer(
   { after },
   { settings: { builder: builderSettings({ max_context: '100 KiB' }) } },
 )
-
-/** A tar.gz with one file. */
-function archive(content: string): Buffer {
-  const header = Buffer.alloc(512)
-  header.write('home/file', 0)
-  header.write('0000644\0', 100)
-  header.write('0000000\0', 108)
-  header.write('0000000\0', 116)
-  header.write(`${Buffer.byteLength(content).toString(8).padStart(11, '0')}\0`, 124)
-  header.write('00000000000\0', 136)
-  header.write('        0', 148)
-  header.write('ustar\u000000', 257)
-  let sum = 0
-  for (const byte of header) sum += byte
-  header.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148)
-  const body = Buffer.alloc(512)
-  body.write(content)
-  return gzipSync(Buffer.concat([header, body, Buffer.alloc(1024)]))
-}
-
-async function offer(client: Client, bytes: Buffer, size = bytes.length): Promise<Reply> {
-  return await client.post('/v1/build-context', { size, digest: libraryHash(bytes) })
-}
-
-async function send(client: Client, bytes: Buffer): Promise<Reply> {
-  const reply = await offer(client, bytes)
-  assert.equal(reply.status, 201, reply.body.toString())
-  return await client.upload(String(reply.headers['location']), bytes)
-}
 
 const stored = (): string[] => readdirSync(join(server.dataDir, 'builds/contexts'))
 

@@ -1,10 +1,13 @@
 /** Builder hosts: real daemons that pull builds from a real server, and what both survive. */
 import assert from 'node:assert/strict'
-import { chmodSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import type { TestContext } from 'node:test'
+import { createServer } from 'node:tls'
 
 import { hostOperator } from '../../server/accounts/accounts.ts'
 import { listAlarms } from '../../server/alarms.ts'
@@ -20,6 +23,7 @@ import {
   trySubmit,
 } from '../support/builds.ts'
 import type { SubmitOptions } from '../support/builds.ts'
+import { CertificateAuthority, hasOpenssl } from '../support/certificate-authority.ts'
 import { assertProblem, Client } from '../support/client.ts'
 import type { Reply } from '../support/client.ts'
 import { freePort } from '../support/free-port.ts'
@@ -543,6 +547,45 @@ test('a token that others can read is refused; one that systemd hands over is ta
   )
   assert.ok(!program.log().includes(host.token))
 })
+
+const noOpenssl = hasOpenssl || process.env['CI'] === 'true' ? false : 'openssl is not installed'
+
+test(
+  'over TLS: the authority of the site is believed, and no other',
+  { skip: noOpenssl },
+  async (t) => {
+    const directory = directoryFor(t)
+    const server = await siteOf(t)
+    const authority = new CertificateAuthority(directory)
+    const { keyFile, certificateFile } = authority.issue('server', 'DNS:localhost')
+    const options = { key: readFileSync(keyFile), cert: readFileSync(certificateFile) }
+    const to = Number(new URL(server.url).port)
+    const front = createServer(options, (socket) => {
+      const inner = connect(to, '127.0.0.1')
+      for (const one of [socket, inner]) one.on('error', () => one.destroy())
+      socket.pipe(inner).pipe(socket)
+    })
+    await new Promise<void>((resolve) => front.listen(0, '127.0.0.1', resolve))
+    t.after(() => void front.close())
+    const url = `https://localhost:${(front.address() as AddressInfo).port}`
+    const stranger = await makeBuilderHost(t, server, { url })
+    const refused = stranger.start()
+    await soon(
+      async () => /self-signed certificate|unable to verify/.test(refused.log()),
+      'it does not believe',
+    )
+    await refused.end('SIGTERM')
+    assert.equal((await server.appliance.builder.hosts.list())[0]?.heardAt, null)
+    chmodSync(authority.caFile, 0o644)
+    const host = await makeBuilderHost(t, server, {
+      token: stranger.token,
+      url,
+      server: [`ca = "${authority.caFile}"`],
+    })
+    const program = host.start()
+    await soon(async () => program.log().includes('"connected"'), 'it is connected')
+  },
+)
 
 function withWalls(
   walls: string,

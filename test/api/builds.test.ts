@@ -249,7 +249,58 @@ test('what a definition says is read at submit: the line that is wrong is named'
   }
 })
 
-test('convert-def-file names the files to pack', async () => {
+test('the definition is shown as an object too, in a build and in the list', async () => {
+  const user = await server.user('shows')
+  const definition = [
+    'Bootstrap: scratch',
+    'Stage: first',
+    '%post',
+    '  echo of the first stage',
+    'Bootstrap: docker',
+    `From: ${new URL(server.url).host}/shows/demo/{{ WHAT }}`,
+    '%help',
+    '  how to use it',
+    '%files from first',
+    '  /a /b',
+    '%environment',
+    '  export A=1',
+    '%setup',
+    '  true',
+    '%post',
+    '  #do image shown',
+    '%runscript',
+    '  exec a "$@"',
+    '%test',
+    '  a --version',
+    '',
+  ].join('\n')
+  await user.push('shows/demo/base', 'latest', makeSif({ seed: 'shown' }))
+  const id = await submit(user, definition, { buildArgs: { WHAT: 'base' } })
+  const expected = {
+    header: { bootstrap: 'docker', from: `${new URL(server.url).host}/shows/demo/base` },
+    imageData: {
+      imageScripts: {
+        help: '  how to use it\n',
+        environment: '  export A=1\n',
+        runScript: '  exec a "$@"\n',
+        test: '  a --version\n',
+      },
+    },
+    buildData: { files: {}, buildScripts: { setup: '  true\n', post: '  #do image shown\n' } },
+  }
+  const build = await ended(user, id)
+  assert.deepEqual(build.definition, expected)
+  assert.equal(build.buildRecipe, definition)
+  const [listed] = (await user.get('/v1/build')).json.data
+  assert.deepEqual(listed.definition, expected)
+  // Reading one takes time, and a list has many.
+  await ended(user, await submit(user, definitionOf('image x', `print ${'x'.repeat(9000)}`)))
+  const [long] = (await user.get('/v1/build')).json.data
+  assert.equal(long.definition, undefined)
+  assert.equal((await user.get(`/v1/build/${long.id}`)).json.data.definition.header.from, '')
+})
+
+test('convert-def-file names the files to pack, and the rest of a definition', async () => {
   const user = await server.user('packs')
   const definition = 'Bootstrap: scratch\n%files\n/a /b\nc\n%files from one\nx y\n'
   const path = '/v1/convert-def-file'
@@ -265,6 +316,8 @@ test('convert-def-file names the files to pack', async () => {
     },
     { args: 'from one', files: [{ source: 'x', destination: 'y' }] },
   ])
+  assert.deepEqual(reply.json.data.header, { bootstrap: 'scratch', from: '' })
+  assert.deepEqual(reply.json.data.buildData.buildScripts, { setup: '', post: '' })
   assertProblem(await server.anonymous.send('POST', path, { body: definition }), 401)
   assertProblem(await user.send('POST', path, { body: Buffer.from([0xff]) }), 400)
 })

@@ -136,7 +136,7 @@ test('what is not there is 404 in the envelope of every client', async () => {
 })
 
 test('the addresses that clients print to people answer with a page', async () => {
-  for (const path of ['/', '/auth/tokens']) {
+  for (const path of ['/', '/auth/tokens', '/builds']) {
     const reply = await anonymous.get(path)
     assert.equal(reply.status, 200)
     assert.match(String(reply.headers['content-type']), /^text\/html/)

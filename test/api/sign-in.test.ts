@@ -153,16 +153,21 @@ test('an unknown name and a wrong password take the same time', async (t) => {
     assertProblem(await signIn(server, name, 'wrong'), 401)
     took[name].push(performance.now() - startedAt)
   }
-  for (let round = 0; round < 100; round += 1) {
-    const [first, second] = round % 2 === 0 ? names : names.toReversed()
-    await Promise.all([measure(first ?? 'timed'), measure(second ?? 'untimed')])
+  for (let round = 0; round < 40; round += 1) {
+    for (const name of round % 2 === 0 ? names : names.toReversed()) await measure(name)
   }
-  const difference = Math.abs(median(took.timed) - median(took.untimed))
-  assert.equal(took.timed.length + took.untimed.length, 200)
-  assert.ok(difference < 10, `medians differ by ${difference.toFixed(1)} ms`)
+  // Whatever else the machine does only adds: what the work itself takes is in the quick ones.
+  const [known, unknown] = [quick(took.timed), quick(took.untimed)]
+  const difference = Math.abs(known - unknown)
+  assert.equal(took.timed.length + took.untimed.length, 80)
+  assert.ok(
+    difference < Math.max(10, known / 8),
+    `${known.toFixed(1)} ms for a known name, ${unknown.toFixed(1)} ms for an unknown one`,
+  )
 })
 
-function median(values: readonly number[]): number {
+/** The duration that one in five was quicker than. */
+function quick(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b)
-  return sorted[Math.floor(sorted.length / 2)] ?? 0
+  return sorted[Math.floor(sorted.length / 5)] ?? 0
 }

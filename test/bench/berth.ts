@@ -1,6 +1,6 @@
 /** The server under test, started as its users start it and spoken to as the stock clients do. */
 import { existsSync } from 'node:fs'
-import { readFile, rm } from 'node:fs/promises'
+import { readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 
@@ -14,29 +14,52 @@ import { seedKeys } from './seed-keys.ts'
 import type { SeededKey } from './seed-keys.ts'
 import { sendSlice } from './send-slice.ts'
 import { freePort, startServer } from './server-process.ts'
+import type { ServerProcess } from './server-process.ts'
 
 const container = 'admin/bench/c1'
 const passwordDeadlineMs = 30_000
 
-export async function startBerth(directory: string): Promise<Contender> {
+export interface OwnServer {
+  readonly origin: string
+  /** Of the administrator that the first start has made. */
+  readonly token: string
+  readonly dataDirectory: string
+  readonly server: ServerProcess
+}
+
+/** A server on new data below this directory; `settings` are further lines of its berth.toml. */
+export async function startOwnServer(directory: string, settings = ''): Promise<OwnServer> {
   const program = join(packageRoot, 'dist/server/main.js')
   if (!existsSync(program)) throw new Error(`${program} does not exist: npm run build`)
   const port = await freePort()
   const origin = `http://127.0.0.1:${port}`
   const dataDirectory = join(directory, 'data')
   const logFile = join(directory, 'berth.log')
+  const configFile = join(directory, 'berth.toml')
+  await writeFile(configFile, settings)
   const server = await startServer(process.execPath, ['--enable-source-maps', program], {
     env: {
       HOME: process.env['HOME'],
       BERTH_DATA_DIR: dataDirectory,
       BERTH_LISTEN: `127.0.0.1:${port}`,
       BERTH_PUBLIC_URL: origin,
+      BERTH_CONFIG: configFile,
     },
     logFile,
     readyUrl: `${origin}/readyz`,
   })
   try {
     const token = await obtainToken(origin, await passwordIn(logFile))
+    return { origin, token, dataDirectory, server }
+  } catch (error) {
+    await server.stop()
+    throw error
+  }
+}
+
+export async function startBerth(directory: string): Promise<Contender> {
+  const { origin, token, dataDirectory, server } = await startOwnServer(directory)
+  try {
     const library = new Library(origin, token, dataDirectory)
     await library.makeContainer()
     let seeded: Promise<SeededKey> | undefined

@@ -6,6 +6,7 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
 import { startBerth } from './berth.ts'
+import { builderCases, builderText, runBuilderCase } from './builder-cases.ts'
 import type { Bench, Case } from './case.ts'
 import { endChildren, runChild } from './children.ts'
 import { MissingContender } from './contender.ts'
@@ -78,19 +79,32 @@ async function measureAll(
   workplace: Workplace,
   contenders: Contender[],
 ): Promise<void> {
-  const missing = await startAll(options.servers, workplace, contenders)
+  const bench = await makeBench(options, workplace)
+  const picked = pickCases(bench, options)
+  // Builds are done by a server of their own.
+  const servers = picked.cases.length === 0 ? [] : options.servers
+  const missing = await startAll(servers, workplace, contenders)
   const report = newReport(options, contenders, missing)
   if (!workplace.payloadsInMemory) {
     console.log('*** no room in memory: the clients read from the disk that is measured ***')
   }
   console.log(headText(report))
-  const bench = await makeBench(options, workplace)
-  for (const work of pickCases(bench, options)) {
+  for (const work of picked.cases) {
     const result = await runCase(work, contenders, options.rounds)
     if (result.samples.size === 0) continue
     const summary = summarise(result)
     report.cases.push(summary)
     console.log(summaryText(summary))
+  }
+  for (const work of picked.builder) {
+    try {
+      const summary = await runBuilderCase(work, workplace.disk, options.rounds)
+      report.builder.push(summary)
+      console.log(builderText(summary))
+    } catch (error) {
+      if (!(error instanceof MissingContender)) throw error
+      missing.push(`${work.name}: ${error.message}`)
+    }
   }
   for (const line of missing) console.log(`*** MISSING: ${line} ***`)
   if (options.jsonFile !== undefined) {
@@ -150,7 +164,12 @@ function warmBytes(sizeBytes: number): number {
   return 6 * sizeBytes
 }
 
-function pickCases(bench: Bench, { only }: Options): Case[] {
+interface Picked {
+  readonly cases: readonly Case[]
+  readonly builder: typeof builderCases
+}
+
+function pickCases(bench: Bench, { only }: Options): Picked {
   const all = [
     ...uploadCases(bench),
     ...downloadCases(bench),
@@ -159,11 +178,10 @@ function pickCases(bench: Bench, { only }: Options): Case[] {
     ...keyCases(),
     ...memoryCases(bench),
   ]
-  const picked = all.filter(
-    ({ name }) => only.length === 0 || only.some((start) => name.startsWith(start)),
-  )
-  if (picked.length > 0) return picked
-  throw new UsageError(
-    `--only ${only.join(',')}: the cases are ${all.map(({ name }) => name).join(', ')}`,
-  )
+  const isWanted = ({ name }: { readonly name: string }): boolean =>
+    only.length === 0 || only.some((start) => name.startsWith(start))
+  const picked = { cases: all.filter(isWanted), builder: builderCases.filter(isWanted) }
+  if (picked.cases.length + picked.builder.length > 0) return picked
+  const names = [...all, ...builderCases].map(({ name }) => name).join(', ')
+  throw new UsageError(`--only ${only.join(',')}: the cases are ${names}`)
 }

@@ -1,5 +1,6 @@
 import { cpus, release, totalmem } from 'node:os'
 
+import type { BuilderSummary } from './builder-cases.ts'
 import type { Contender } from './contender.ts'
 import type { Options } from './options.ts'
 import type { GoalResult, Row, Summary } from './summary.ts'
@@ -13,6 +14,7 @@ export interface Report {
   readonly contenders: readonly { readonly name: string; readonly version: string }[]
   readonly missing: readonly string[]
   readonly cases: Summary[]
+  readonly builder: BuilderSummary[]
 }
 
 export function newReport(
@@ -34,12 +36,13 @@ export function newReport(
     contenders: contenders.map(({ name, version }) => ({ name, version })),
     missing,
     cases: [],
+    builder: [],
   }
 }
 
 export function headText(report: Report): string {
   const { machine, contenders, sizeBytes, rounds, missing } = report
-  const versions = contenders.map(({ version }) => version).join(', ')
+  const versions = contenders.map(({ version }) => version).join(', ') || 'Berth'
   return [
     `${versions} · Node ${machine['node']} · ${machine['cores']} × ${machine['processor']}`,
     `${formatSize(sizeBytes)}, medians of ${rounds} interleaved rounds; above 1 × Berth is faster; absolute figures are this machine's today`,

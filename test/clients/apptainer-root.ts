@@ -7,7 +7,6 @@ import { spawn, spawnSync } from 'node:child_process'
 import { chownSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { TestContext } from 'node:test'
 
 import { packageRoot } from '../../server/package-root.ts'
 
@@ -26,6 +25,11 @@ export interface ApptainerOptions {
   readonly work?: string
   /** What is in /etc/apptainer there; by default what the package has installed. */
   readonly etc?: string
+}
+
+/** With whose end everything goes: a test's context, for example. */
+interface Owner {
+  after(work: () => void): void
 }
 
 export interface Outcome {
@@ -59,7 +63,7 @@ export function withoutApptainer(root: string | undefined): false | string {
 }
 
 /** A machine whose user has an empty home. Its directories go away with the test. */
-export function openApptainer(t: TestContext, options: ApptainerOptions): Apptainer {
+export function openApptainer(t: Owner, options: ApptainerOptions): Apptainer {
   const { root, environment = {}, timeoutSeconds = 120 } = options
   if (root === undefined) throw new Error('There is no Apptainer root: run .ci/apptainer-root')
   const home = makeDirectory(t, 'berth-home-')
@@ -93,7 +97,7 @@ export function openApptainer(t: TestContext, options: ApptainerOptions): Apptai
   }
 }
 
-function makeDirectory(t: TestContext, prefix: string): string {
+function makeDirectory(t: Owner, prefix: string): string {
   const path = mkdtempSync(join(tmpdir(), prefix))
   t.after(() => rmSync(path, { recursive: true, force: true }))
   chownSync(path, userId, userId)
@@ -119,9 +123,11 @@ export async function finish(
   args: readonly string[],
   timeoutSeconds: number,
   env: NodeJS.ProcessEnv = process.env,
+  cwd?: string,
 ): Promise<Outcome> {
   const child = spawn(command, args, {
     env,
+    ...(cwd === undefined ? {} : { cwd }),
     stdio: ['ignore', 'pipe', 'pipe'],
     timeout: timeoutSeconds * 1000,
     killSignal: 'SIGKILL',

@@ -60,19 +60,23 @@ test(
     assert.equal(pulled.status, 0, pulled.stderr)
     assert.equal((await node.run('run', 'base.sif')).stdout, 'built on the site\n')
 
+    // The endpoint's own host by an argument: what is in its place counts for the door too.
     const definition = [
       'Bootstrap: library',
-      'From: alice/demo/base:v1',
+      'From: library://{{ HOST }}/alice/demo/base:{{ VERSION }}',
+      '%arguments',
+      '  VERSION=v1',
       '%post',
-      '  echo and once more >> /made',
+      '  echo "{{ WORDS }}" >> /made',
     ].join('\n')
-    const second = await submit(alice, definition)
+    const buildArgs = { HOST: new URL(server.url).host, WORDS: "it's once more" }
+    const second = await submit(alice, definition, { buildArgs })
     const next = await ended(alice, second, 120_000)
     const output = await follow(alice, second)
     assert.equal(next.state, 'succeeded', output.text)
     const again = await node.run('pull', 'next.sif', next.libraryRef)
     assert.equal(again.status, 0, again.stderr)
-    assert.equal((await node.run('run', 'next.sif')).stdout, 'built on the site\nand once more\n')
+    assert.equal((await node.run('run', 'next.sif')).stdout, "built on the site\nit's once more\n")
     await assertLedger(server.db)
   },
 )

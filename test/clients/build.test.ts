@@ -35,7 +35,6 @@ test('scratch, with all its sections, in a sandbox', { skip }, async (t) => {
   })
   const ended = await build(t, {
     context,
-    buildArgs: { GREETING: "it's built" },
     definition: [
       'Bootstrap: scratch',
       'Stage: first',
@@ -55,7 +54,7 @@ test('scratch, with all its sections, in a sandbox', { skip }, async (t) => {
       '  /etc/passwd /theirs',
       '%post',
       '  id -u; touch /owned; chown 12:34 /owned',
-      '  echo "{{ GREETING }}" > /greeting',
+      '  echo "it\'s built" > /greeting',
       '%test',
       '  cat /greeting',
       '%runscript',
@@ -125,6 +124,7 @@ test(
 
     for (const [bootstrap, from] of [
       ['library', 'alice/hidden/base:v1'],
+      ['library', `library://${host}/alice/hidden/base:v1`],
       ['oras', `${host}/alice/hidden/base:v1`],
       ['docker', `${host}/alice/hidden/layers:v1`],
     ]) {

@@ -25,6 +25,7 @@ const lines: readonly (readonly [keys: string, line: RegExp])[] = [
   ['berth-singularity bu\t--rem\tsta\t', /berth-singularity build +--remote +status $/],
   ['berth-singularity build --remote a.sif --det\t', /a\.sif --detached $/],
   ['berth-singularity enterprise get c\t', /berth-singularity enterprise get col $/],
+  ['berth-singularity enterprise get b\t', /berth-singularity enterprise get bld $/],
   ['berth-singularity enterprise get tok alice --show-d\t', /alice --show-disabled-tokens $/],
 ]
 

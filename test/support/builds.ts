@@ -56,7 +56,7 @@ export async function submit(
 export async function ended(
   client: Client,
   id: string,
-  deadlineMs = 20_000,
+  deadlineMs = 90_000,
 ): Promise<Reply['json']> {
   let last: Reply['json']
   await eventually(

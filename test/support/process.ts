@@ -19,6 +19,8 @@ export interface ServerProcess {
 export interface ServerProcessOptions {
   readonly dataDir: string
   readonly port: number
+  /** A configuration file; what it says of the three above is not read. */
+  readonly config?: string
   /** A program to run the server under, such as strace with its options. */
   readonly under?: readonly string[]
 }
@@ -38,6 +40,7 @@ export async function startProcess(options: ServerProcessOptions): Promise<Serve
       BERTH_DATA_DIR: options.dataDir,
       BERTH_LISTEN: `127.0.0.1:${options.port}`,
       BERTH_PUBLIC_URL: url,
+      ...(options.config === undefined ? {} : { BERTH_CONFIG: options.config }),
     },
   })
   let printed = ''

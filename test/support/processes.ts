@@ -1,5 +1,5 @@
-/** Processes that a program has written down by number, a line each. */
-import { existsSync, readFileSync } from 'node:fs'
+/** Processes: those that a program has written down by number, a line each, and those that a name finds. */
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 
 /** The processes that a step `note-start` has written down, and which of them live. */
 export function noted(file: string): { readonly all: number[]; readonly alive: number[] } {
@@ -13,4 +13,20 @@ export function noted(file: string): { readonly all: number[]; readonly alive: n
     }
   })
   return { all, alive }
+}
+
+/** Numbers of the host's processes, those inside of sandboxes among them, that have this argument. */
+export function processesNaming(argument: string): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .filter((name) => argumentsOf(name).includes(argument))
+    .map(Number)
+}
+
+function argumentsOf(pid: string): readonly string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
+  } catch {
+    return [] // it has ended meanwhile
+  }
 }

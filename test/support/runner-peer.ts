@@ -21,7 +21,6 @@ export interface JobOptions {
   readonly definition: string
   readonly arch?: string
   readonly workingDir?: string
-  readonly buildArgs?: Readonly<Record<string, string>>
   /** A tar.gz. */
   readonly context?: Buffer
   readonly libraryUrl?: string
@@ -177,7 +176,6 @@ function describeJob(options: JobOptions, url: string): unknown {
     arch: options.arch ?? (process.arch === 'x64' ? 'amd64' : process.arch),
     definition: options.definition,
     workingDir: options.workingDir ?? '/home/alice',
-    buildArgs: options.buildArgs ?? {},
     contextUrl: options.context === undefined ? null : `${url}/v1/runner/context`,
     libraryUrl: options.libraryUrl ?? url,
     registryUrl: options.registryUrl ?? url,

@@ -47,6 +47,15 @@ test('the own library and registry are behind the door', () => {
     ['docker', 'From: docker.io/alpine', 'From: docker.io/alpine'],
     ['docker', 'From: registry.site.test:5080.evil/a', 'From: registry.site.test:5080.evil/a'],
     ['library', 'From: alice/demo/x', 'From: alice/demo/x'],
+    ['library', 'From: library://alice/demo/x:1', 'From: library://alice/demo/x:1'],
+    ['library', 'From: library://library.site.test/alice/demo/x:1', 'From: alice/demo/x:1'],
+    ['library', 'From: //Library.Site.Test/alice/demo/x', 'From: alice/demo/x'],
+    [
+      'library',
+      'From: library://other.test/alice/demo/x',
+      'From: library://other.test/alice/demo/x',
+    ],
+    ['docker', 'From: Registry.Site.Test:5080/a/b:c', 'From: 127.0.0.1:3128/a/b:c'],
   ] as const) {
     assert.equal(placed(`Bootstrap: ${bootstrap}`, line)[1], expected, line)
   }

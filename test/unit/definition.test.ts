@@ -2,8 +2,11 @@ import assert from 'node:assert/strict'
 import test from 'node:test'
 
 import { usualAgents } from '../../server/builds/definition/agents.ts'
+import type { NamedHost } from '../../server/builds/definition/agents.ts'
 import { checkDefinition } from '../../server/builds/definition/check.ts'
+import { describeDefinition } from '../../server/builds/definition/description.ts'
 import { contextName, contextNamesOf, filesOf } from '../../server/builds/definition/files.ts'
+import { ownImagesOf } from '../../server/builds/definition/own-images.ts'
 import { parseDefinition } from '../../server/builds/definition/parse.ts'
 
 // Definition files as the programs read them (pkg/build/types/parser), and what a site refuses.
@@ -434,10 +437,12 @@ test('hosts that a site does not let builds reach', () => {
   const check = (text: string): readonly string[] =>
     checkDefinition(parseDefinition(text), {
       ...usual,
-      allowsHost: (host) => host === 'ok.example',
-    }).map(({ line, message }) => `${line} ${/reach (\S+):/.exec(message)?.[1]}`)
+      allowsHost: ({ host }) => host === 'ok.example',
+    }).map(({ line, message }) => `${line} ${/reach ([^ ,]+?)[:,] /.exec(message)?.[1]}`)
   assert.deepEqual(check('Bootstrap: docker\nFrom: ok.example/a/b\n'), [])
-  assert.deepEqual(check('Bootstrap: docker\nFrom: alpine\n'), ['2 docker.io'])
+  for (const from of ['alpine', 'a/alpine', 'docker.io/a/alpine', 'index.docker.io/alpine:3']) {
+    assert.deepEqual(check(`Bootstrap: docker\nFrom: ${from}\n`), ['2 registry-1.docker.io'])
+  }
   assert.deepEqual(check('Bootstrap: docker\nFrom: 10.0.0.5:2375/x\n'), ['2 10.0.0.5:2375'])
   assert.deepEqual(check('Bootstrap: docker\nRegistry: LOCALHOST\nFrom: x\n'), ['3 localhost'])
   assert.deepEqual(check('Bootstrap: library\nFrom: a/b/c\n'), [])
@@ -445,4 +450,75 @@ test('hosts that a site does not let builds reach', () => {
   assert.deepEqual(check('Bootstrap: library\nLibrary: https://l.example\nFrom: a\n'), [
     '2 l.example',
   ])
+  const mirror = (url: string): string =>
+    `Bootstrap: debootstrap\nOSVersion: sid\nMirrorURL: ${url}\nUpdateURL: http://ok.example/u\n`
+  assert.deepEqual(check(mirror('http://ok.example/debian')), [])
+  assert.deepEqual(check(mirror('http://m.example:8080/%{OSVERSION}')), ['3 m.example:8080'])
+})
+
+test('what is compared with the list: an address has the port of its scheme', () => {
+  const seen: string[] = []
+  const definition = parseDefinition(
+    'Bootstrap: debootstrap\nOSVersion: sid\nMirrorURL: http://a.example/\nUpdateURL: https://b.example:8443/\n',
+  )
+  const allowsHost = ({ service, host, defaultPort }: NamedHost): boolean =>
+    seen.push(`${service} ${host} ${defaultPort}`) > 0
+  assert.deepEqual(checkDefinition(definition, { ...usual, allowsHost }), [])
+  assert.deepEqual(seen, ['files a.example 80', 'files b.example:8443 443'])
+})
+
+test("images of the endpoint's own, in all their spellings", () => {
+  const own = { library: 'lib.example', registry: 'reg.example:5000' }
+  const image = (bootstrap: string, ...headers: readonly string[]): string | undefined => {
+    const text = [`Bootstrap: ${bootstrap}`, ...headers, ''].join('\n')
+    const [found] = ownImagesOf(parseDefinition(text), own)
+    return found && `${found.service} ${found.reference} ${found.line}`
+  }
+  assert.equal(image('library', 'From: alpine'), 'library alpine 2')
+  assert.equal(image('library', 'From: library:a/b/c:1'), 'library a/b/c:1 2')
+  assert.equal(image('library', 'From: library://a/b/c:1'), 'library a/b/c:1 2')
+  assert.equal(image('library', 'From: library://lib.example/a/b/c:1'), 'library a/b/c:1 2')
+  assert.equal(image('library', 'From: library://other.example/a/b/c:1'), undefined)
+  assert.equal(image('library', 'Library: https://lib.example/', 'From: a/b/c'), 'library a/b/c 3')
+  assert.equal(image('library', 'Library: https://other.example', 'From: a/b/c'), undefined)
+  assert.equal(image('docker', 'From: alpine'), undefined)
+  assert.equal(image('docker', 'From: reg.example:5000/a/b:1'), 'registry a/b:1 2')
+  assert.equal(image('docker', 'Registry: reg.example:5000', 'From: a/b'), 'registry a/b 3')
+  assert.equal(image('oras', 'From: reg.example:5000/a/b/c:1'), 'registry a/b/c:1 2')
+  assert.equal(image('oras', 'From: reg.example/a/b/c:1'), undefined)
+  assert.equal(image('localimage', 'From: a.sif'), undefined)
+})
+
+test('a definition as an object: files of the submitter, scripts in the order they are run in', () => {
+  const text = `${head}%files\n /a /b\n c\n%files from x\n d /e\n%post\n one\n\n%post\n two\n`
+  const { buildData, header } = describeDefinition(parseDefinition(text))
+  assert.deepEqual(header, { bootstrap: 'docker', from: 'alpine:3.20' })
+  assert.deepEqual(buildData.files, { '/a': '/b', c: '' })
+  assert.equal(buildData.buildScripts.post, ' one\n two\n')
+  assert.deepEqual(describeDefinition(parseDefinition('')).header, { bootstrap: '', from: '' })
+})
+
+test('the text has the values in their places, and every line keeps its number', () => {
+  const text = [
+    '# {{ not a place',
+    '',
+    'Bootstrap: docker',
+    'From: {{ HOST }}/a:{{V}}',
+    '%arguments',
+    ' V=1',
+    '%post',
+    ' echo {{ V }} # {{ V }}',
+    'Bootstrap: scratch',
+    '%files',
+    ' {{ HOST }}/x /y',
+    '',
+  ]
+  const parsed = parseDefinition(text.join('\r\n'), { HOST: 'h.example', V: '2' })
+  assert.deepEqual(parsed.faults, [])
+  const expected = text.map((line, index) => {
+    if (index === 7) return ' echo 2 # {{ V }}'
+    return line.replace('{{ HOST }}', 'h.example').replace('{{V}}', '2')
+  })
+  assert.equal(parsed.text, expected.join('\r\n'))
+  assert.equal(parseDefinition('Bootstrap: docker\nFrom: {{ X }}\n').text, '')
 })

@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 
-import { isReachable, networkList } from '../../server/runner/egress/addresses.ts'
-import { addressFor, NotAllowed, parseDestination } from '../../server/runner/egress/allow-list.ts'
+import { parseDestination } from '../../server/host-list.ts'
+import { isReachable, isSiteAddress, networkList } from '../../server/runner/egress/addresses.ts'
+import { addressFor, NotAllowed } from '../../server/runner/egress/allow-list.ts'
 
 const nothing = networkList([])
+const nowhere = { networks: nothing, hosts: [] }
 
 test('addresses that are no place in the public network', () => {
   const addresses = [
@@ -65,7 +67,7 @@ test('a host has to be on all lists', async () => {
     ['*', 'mirror.test:8080', '8.8.8.8'],
   ]
   const find = async (host: string, port: number): Promise<string> =>
-    await addressFor({ host, port }, lists, nothing, async () => ['93.184.216.34'])
+    await addressFor({ host, port }, lists, nowhere, async () => ['93.184.216.34'])
   for (const [host, port] of [
     ['a.example.org', 443],
     ['a.b.example.org', 80],
@@ -91,7 +93,7 @@ test('a name is resolved once, and what came of it is what is connected to', asy
   let asked = 0
   const rebinding = async (): Promise<string[]> => answers[asked++] ?? ['127.0.0.1']
   const find = async (): Promise<string> =>
-    await addressFor({ host: 'rebind.test', port: 443 }, [['*']], nothing, rebinding)
+    await addressFor({ host: 'rebind.test', port: 443 }, [['*']], nowhere, rebinding)
   assert.equal(await find(), '93.184.216.34')
   assert.equal(asked, 1)
   await assert.rejects(find(), /rebind\.test:443 has no public address/)
@@ -100,7 +102,28 @@ test('a name is resolved once, and what came of it is what is connected to', asy
 test('of several addresses only a public one is taken', async () => {
   const resolve = async (): Promise<string[]> => ['127.0.0.1', '::1', '2606:4700::1']
   assert.equal(
-    await addressFor({ host: 'x.test', port: 443 }, [['*']], nothing, resolve),
+    await addressFor({ host: 'x.test', port: 443 }, [['*']], nowhere, resolve),
     '2606:4700::1',
   )
+})
+
+test("a host of the site's own may have a private address, but none of the builder", async () => {
+  const places = { networks: nothing, hosts: ['mirror.example.org', '*.inside.example:8080'] }
+  const find = async (host: string, port: number, address: string): Promise<string> =>
+    await addressFor({ host, port }, [['*', '*:8080']], places, async () => [address])
+  assert.equal(await find('mirror.example.org', 80, '10.1.2.3'), '10.1.2.3')
+  assert.equal(await find('a.inside.example', 8080, 'fd00:1::5'), 'fd00:1::5')
+  for (const [host, port, address] of [
+    ['other.example.org', 80, '10.1.2.3'],
+    ['mirror.example.org', 8080, '10.1.2.3'],
+    ['mirror.example.org', 80, '127.0.0.1'],
+    ['mirror.example.org', 80, '::1'],
+    ['mirror.example.org', 80, '::ffff:10.1.2.3'],
+    ['mirror.example.org', 80, '169.254.169.254'],
+    ['mirror.example.org', 80, 'fd00:ec2::254'],
+    ['mirror.example.org', 80, 'fe80::1%eth0'],
+  ] as const) {
+    await assert.rejects(find(host, port, address), /no public address/, `${host} ${address}`)
+  }
+  assert.equal(isSiteAddress('mirror'), false)
 })

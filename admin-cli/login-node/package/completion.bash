@@ -1,12 +1,12 @@
 # Completion of Berth's commands for bash. Options and words are those of their --help.
 
 _berth_login_tools() {
-  local command=${1##*/} word=$2 previous=$3 words='' nouns='col rep img tok prj usr'
+  local command=${1##*/} word=$2 previous=$3 words='' nouns='col rep img tok prj usr bld age'
   local build_options='--detached --arch --library --force --build-arg --build-arg-file --json --url --help'
   COMPREPLY=()
 
   case $previous in
-    --user | --url | --label | --arch | --library | --build-arg) return ;;
+    --user | --url | --from | --to | --label | --arch | --library | --build-arg) return ;;
     --scope) words='all pull build' ;;
     -o | --output) words='short long csv json yaml' ;;
   esac
@@ -30,6 +30,7 @@ _berth_login_tools() {
           'enterprise get tok'*)
             words='--output --json --user --show-disabled-tokens --show-auto-tokens'
             ;;
+          'enterprise get bld'*) words='--output --json --user --all --from --to' ;;
           'enterprise get '*) words='--output --json' ;;
         esac
         ;;

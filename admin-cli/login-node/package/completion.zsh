@@ -18,8 +18,10 @@ local -a verbs=(
 local -a options=(
   '--output:form of the list'
   '--json:as JSON'
-  '--user:whose tokens'
-  '--all:all of the tokens'
+  '--user:whose tokens or builds'
+  '--all:all of the tokens, builds of everybody'
+  '--from:builds from this time on'
+  '--to:builds up to this time'
   '--show-disabled-tokens:also those that are over'
   '--show-auto-tokens:also those that programs made'
 )
@@ -30,6 +32,8 @@ local -a nouns=(
   'tok:access tokens'
   'prj:users and groups with images'
   'usr:accounts'
+  'bld:builds of the last day'
+  'age:builders'
 )
 
 local -a builds=(

@@ -58,32 +58,58 @@ export function requiredHeaders(agent: string): readonly string[] {
 
 /** A host that a stage takes something from, and the line that names it. */
 export interface NamedHost {
+  /** Which kind of place it is by the words that name it; `files` is a mirror or the like. */
+  readonly service: 'library' | 'registry' | 'files'
   /** With its port when one is written; lower case. */
   readonly host: string
+  /** Where a connection goes to when no port is written. */
+  readonly defaultPort: 80 | 443
   readonly line: number
 }
 
+/** Where the images are that name no host, and where clients take them from. */
+export const dockerHub = { names: ['docker.io', 'index.docker.io'], host: 'registry-1.docker.io' }
+
 /**
  * The hosts that the headers name, for comparison with what a site allows. A library reference without
- * a host is of the library that the build is for. `docker.io` stands for the default registry.
+ * a host is of the library that the build is for; an image of a registry without one is Docker Hub's.
  */
 export function hostsOf(stage: Stage): readonly NamedHost[] {
   const hosts: NamedHost[] = []
+  const agent = stage.headers.get('bootstrap')?.value ?? ''
   for (const [name, header] of stage.headers) {
     if (!isAddress(name)) continue
     const url = parseUrl(header.value)
-    if (url !== undefined) hosts.push({ host: url.host, line: header.line })
+    if (url === undefined) continue
+    const service = name === 'library' ? 'library' : 'files'
+    const defaultPort = url.protocol === 'http:' ? 80 : 443
+    hosts.push({ service, host: url.host, defaultPort, line: header.line })
   }
-  const agent = stage.headers.get('bootstrap')?.value ?? ''
   const from = stage.headers.get('from')
   if (from === undefined) return hosts
   if (agent === 'library') {
-    const host = libraryHost(from.value)
-    if (host !== undefined) hosts.push({ host: host.toLowerCase(), line: from.line })
+    const host = libraryHost(from.value)?.toLowerCase()
+    if (host !== undefined) {
+      hosts.push({ service: 'library', host, defaultPort: 443, line: from.line })
+    }
   } else if (origins.get(agent) === 'registry') {
-    hosts.push({ host: registryHost(registryReference(stage, from)), line: from.line })
+    const named = registryHost(registryReference(stage, from)) ?? dockerHub.host
+    const host = dockerHub.names.includes(named) ? dockerHub.host : named
+    hosts.push({ service: 'registry', host, defaultPort: 443, line: from.line })
   }
   return hosts
+}
+
+/** What stands in `From:` without scheme and host. */
+export function referenceOf(stage: Stage, service: 'library' | 'registry'): string {
+  const from = stage.headers.get('from')
+  if (from === undefined) return ''
+  if (service === 'registry') {
+    const whole = registryReference(stage, from)
+    return registryHost(whole) === undefined ? whole : whole.slice(whole.indexOf('/') + 1)
+  }
+  const path = from.value.replace(/^library:(?=[^/])|^(?:library:)?\/\//, '')
+  return libraryHost(from.value) === undefined ? path : path.slice(path.indexOf('/') + 1)
 }
 
 /** What is wrong with the headers of a stage whose agent is known and allowed. */
@@ -153,10 +179,10 @@ function isReference(text: string): boolean {
 }
 
 /** A first part that cannot be one of a repository's name is a host. */
-function registryHost(reference: string): string {
+function registryHost(reference: string): string | undefined {
   const [first = '', ...rest] = reference.split('/')
   const isHost = rest.length > 0 && (/[.:[A-Z]/.test(first) || first === 'localhost')
-  return isHost ? first.toLowerCase() : 'docker.io'
+  return isHost ? first.toLowerCase() : undefined
 }
 
 /** `library://host/entity/collection/name`: only with that many parts is the first one a host. */

@@ -1,5 +1,13 @@
 /** Whether a site builds a definition: everything that is wrong with it, in plain words. */
-import { headerProblems, hostsOf, knownAgents, originOfAgent, requiredHeaders } from './agents.ts'
+import {
+  dockerHub,
+  headerProblems,
+  hostsOf,
+  knownAgents,
+  originOfAgent,
+  requiredHeaders,
+} from './agents.ts'
+import type { NamedHost } from './agents.ts'
 import type { Definition, Problem, Section, Stage } from './definition.ts'
 import { copiesIn, originOf } from './files.ts'
 import { Problems, shown } from './problems.ts'
@@ -10,7 +18,7 @@ export interface BuildRules {
   /** Files came with the build: without them there are none that it could copy or begin from. */
   readonly hasContext: boolean
   /** Whether builds may reach a host that a header names; without it every host passes here. */
-  readonly allowsHost?: ((host: string) => boolean) | undefined
+  readonly allowsHost?: ((named: NamedHost) => boolean) | undefined
 }
 
 /** At most 20, in the order of the lines; none means that the programs will read it as checked here. */
@@ -62,11 +70,16 @@ function agentProblems(stage: Stage, rules: BuildRules): readonly Problem[] {
 function hostProblems(stage: Stage, { allowsHost }: BuildRules): readonly Problem[] {
   if (allowsHost === undefined) return []
   return hostsOf(stage)
-    .filter(({ host }) => !allowsHost(host))
-    .map(({ host, line }) => ({
-      line,
-      message: `Builds here cannot reach ${shown(host)}: ask the administrators of the endpoint.`,
-    }))
+    .filter((named) => !allowsHost(named))
+    .map(({ host, service, line }) => {
+      const what = host === dockerHub.host ? `${host}, where Docker Hub's images are` : shown(host)
+      const instead =
+        service === 'files'
+          ? 'name a mirror that they reach'
+          : 'push the image to this endpoint and begin from there'
+      const message = `Builds here cannot reach ${what}: ${instead}, or ask the administrators of the endpoint to allow it.`
+      return { line, message }
+    })
 }
 
 function sectionProblems(

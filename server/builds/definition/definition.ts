@@ -4,6 +4,8 @@ export interface Definition {
   readonly stages: readonly Stage[]
   /** What the programs refuse to read, in the order of the lines. */
   readonly faults: readonly Problem[]
+  /** The file with the build arguments in their places, line for line; empty where it has faults. */
+  readonly text: string
 }
 
 export interface Problem {

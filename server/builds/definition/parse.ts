@@ -26,7 +26,7 @@ export function parseDefinition(
   buildArguments: BuildArguments = {},
 ): Definition {
   const text = textOf(source)
-  if (typeof text !== 'string') return { stages: [], faults: [text] }
+  if (typeof text !== 'string') return { stages: [], faults: [text], text: '' }
   const file: Piece = { line: 1, lines: text.split('\n') }
   const faults = new Problems()
   faults.addAll(argumentFaults(buildArguments))
@@ -35,20 +35,27 @@ export function parseDefinition(
   if (pieces.length > maxStages + 1) {
     faults.add(0, `The definition has more than ${maxStages} stages.`)
   }
-  if (!faults.isEmpty) return { stages: [], faults: faults.list() }
+  if (!faults.isEmpty) return { stages: [], faults: faults.list(), text: '' }
   const used = new Set<string>()
   // Values can name each other and themselves be used again and again.
   let left = maxDefinitionBytes
   const stages: Stage[] = []
+  const lines: string[] = []
   for (const piece of pieces) {
     // Read once as it stands, for its arguments, and again with the values in their places.
     const before = readStage(piece, faults)
-    if (before === undefined) continue
+    if (before === undefined) {
+      for (const line of piece.lines) lines.push(line)
+      continue
+    }
     const broken = brokenPlaceholder(piece)
     if (broken !== undefined) faults.add(broken.line, broken.message)
     const defaults = defaultArguments(before)
     const filled = replaceArguments(piece, buildArguments, defaults, left, used, faults)
-    for (const { length } of filled.lines) left -= length + 1
+    for (const line of filled.lines) {
+      left -= line.length + 1
+      lines.push(line)
+    }
     // A value that looks like a header begins no stage.
     const stage = readStage(filled, faults)
     if (stage !== undefined) stages.push(stage)
@@ -61,7 +68,7 @@ export function parseDefinition(
     const message = `The definition does not use the build argument "${shown(name)}".`
     faults.add(0, message)
   }
-  return { stages, faults: faults.list() }
+  return { stages, faults: faults.list(), text: faults.isEmpty ? lines.join('\n') : '' }
 }
 
 function textOf(source: string | Uint8Array): string | Problem {

@@ -36,10 +36,40 @@ const special = [
   'ff00::/8',
 ]
 
+/**
+ * Of these, what is no machine of a site either: "this" host, loopback, link-local, multicast, and the forms with an IPv4 address within. Documentation networks of IPv4 are left,
+ * because sites are known to number their insides with them.
+ */
+const neverOfSite = [
+  '0.0.0.0/8',
+  '127.0.0.0/8',
+  '169.254.0.0/16',
+  '192.0.0.0/24',
+  '192.88.99.0/24',
+  '224.0.0.0/4',
+  '240.0.0.0/4',
+  '::/96',
+  '::ffff:0:0/96',
+  '64:ff9b::/96',
+  '64:ff9b:1::/48',
+  '100::/64',
+  '2001::/23',
+  '2002::/16',
+  // The metadata service of a cloud, which has numbered it so.
+  'fd00:ec2::/32',
+  'fe80::/10',
+  'ff00::/8',
+]
+
 /** Apart, because BlockList takes an IPv4 address for its IPv6 form too, and all of those are barred. */
-const specialLists = {
-  ipv4: networkList(special.filter((network) => !network.includes(':'))),
-  ipv6: networkList(special.filter((network) => network.includes(':'))),
+const [specialLists, neverLists] = [special, neverOfSite].map((networks) => ({
+  ipv4: networkList(networks.filter((network) => !network.includes(':'))),
+  ipv6: networkList(networks.filter((network) => network.includes(':'))),
+})) as [ByFamily, ByFamily]
+
+interface ByFamily {
+  readonly ipv4: BlockList
+  readonly ipv6: BlockList
 }
 
 /** "10.1.0.0/16", "10.1.2.3", "fd00::/8". Throws for anything else. */
@@ -57,8 +87,18 @@ export function networkList(networks: readonly string[]): BlockList {
 
 /** `address` as the resolver gives it, in the canonical spelling. */
 export function isReachable(address: string, privateNetworks: BlockList): boolean {
-  const version = isIP(address)
-  if (version === 0) return false
-  const family = version === 6 ? 'ipv6' : 'ipv4'
+  const family = familyOf(address)
+  if (family === undefined) return false
   return !specialLists[family].check(address, family) || privateNetworks.check(address, family)
+}
+
+/** An address that a machine of a site can have: a private one, but none of the builder itself. */
+export function isSiteAddress(address: string): boolean {
+  const family = familyOf(address)
+  return family !== undefined && !neverLists[family].check(address, family)
+}
+
+function familyOf(address: string): 'ipv4' | 'ipv6' | undefined {
+  const version = isIP(address)
+  return version === 0 ? undefined : version === 6 ? 'ipv6' : 'ipv4'
 }

@@ -6,11 +6,13 @@
 import { createServer as createHttpServer, request as sendRequest } from 'node:http'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { connect } from 'node:net'
-import type { Server, Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { pipeline } from 'node:stream/promises'
 
+import { parseDestination } from '../../host-list.ts'
+import type { NetworkDoor } from '../network-door.ts'
 import { networkList } from './addresses.ts'
-import { addressFor, NotAllowed, parseDestination, resolveOnHost } from './allow-list.ts'
+import { addressFor, NotAllowed, resolveOnHost } from './allow-list.ts'
 import type { Resolve } from './allow-list.ts'
 import { serveEndpoint } from './endpoint.ts'
 import type { EndpointOptions } from './endpoint.ts'
@@ -19,6 +21,8 @@ export interface EgressOptions {
   /** Lists of hosts, each of which has to hold a host. */
   readonly lists: readonly (readonly string[])[]
   readonly privateNetworks: readonly string[]
+  /** Names behind which private addresses may stand. */
+  readonly privateHosts: readonly string[]
   readonly endpoint: EndpointOptions
   /** Told what was refused, for the person whose build it is. */
   refused(what: string): void
@@ -42,8 +46,11 @@ const ofOneHop = [
 ]
 
 /** Serves what comes in by `door`; ends with it. */
-export function openEgress(door: Server, options: EgressOptions): { close(): void } {
-  const privateNetworks = networkList(options.privateNetworks)
+export function openEgress(door: NetworkDoor, options: EgressOptions): { close(): void } {
+  const places = {
+    networks: networkList(options.privateNetworks),
+    hosts: options.privateHosts,
+  }
   const endpoint = serveEndpoint(options.endpoint)
   const resolve = options.resolve ?? resolveOnHost
   const sockets = new Set<Socket>()
@@ -52,7 +59,7 @@ export function openEgress(door: Server, options: EgressOptions): { close(): voi
   async function open(authority: string, defaultPort: number): Promise<Socket> {
     const destination = parseDestination(authority, defaultPort)
     if (destination === undefined) throw new NotAllowed(`"${authority}" is no host`)
-    const address = await addressFor(destination, options.lists, privateNetworks, resolve)
+    const address = await addressFor(destination, options.lists, places, resolve)
     return await connectTo(address, destination.port)
   }
 
@@ -120,7 +127,7 @@ export function openEgress(door: Server, options: EgressOptions): { close(): voi
     await pipeline(answer, res)
   }
 
-  door.on('connection', (socket: Socket) => {
+  door.serve((socket) => {
     if (sockets.size >= mostConnections) {
       socket.destroy()
       return
