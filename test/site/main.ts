@@ -18,7 +18,7 @@ import { hostNames } from './site.ts'
 import type { Materials } from './site.ts'
 
 /** Making images that are not there yet is not in it. */
-const boxSeconds = Number(process.env['BERTH_SITE_SECONDS'] ?? 900)
+const boxSeconds = Number(process.env['BERTH_SITE_SECONDS'] ?? 1200)
 
 const reason = whyNot()
 if (reason === undefined) process.exitCode = await main()

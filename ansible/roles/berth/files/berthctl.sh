@@ -6,7 +6,7 @@ set -eu
 how=--pipe
 if [ -t 0 ] && [ -t 1 ]; then how=--pty; fi
 exec systemd-run --quiet --collect --wait "$how" \
-  --property=User=berth --property=Group=berth --property=UMask=0027 \
+  --property=User=berth --property=Group=berth --property=UMask=0077 \
   --property=WorkingDirectory=/var/lib/berth --property=LoadCredential=berth:/etc/berth/secrets \
   --setenv=BERTH_CONFIG=/etc/berth/berth.toml --setenv=SUDO_USER="${SUDO_USER-}" \
   --setenv=TERM="${TERM-dumb}" --setenv=LANG="${LANG-C.UTF-8}" \
