@@ -5,6 +5,7 @@ import { auditCommand } from './commands/audit.ts'
 import { backupCommand } from './commands/backup.ts'
 import { buildCommand } from './commands/build.ts'
 import { builderCommand } from './commands/builder.ts'
+import { configCommand } from './commands/config.ts'
 import { directoryCommand } from './commands/directory.ts'
 import { fsckCommand } from './commands/fsck.ts'
 import { groupCommand } from './commands/group.ts'
@@ -29,6 +30,7 @@ const commands: Readonly<Record<string, Command>> = {
   backup: backupCommand,
   build: buildCommand,
   builder: builderCommand,
+  config: configCommand,
   directory: directoryCommand,
   fsck: fsckCommand,
   group: groupCommand,
@@ -59,6 +61,7 @@ const help = `berthctl: administers the Berth of this host
   berthctl build list|show|output|cancel
                                         the builds of the remote builder
   berthctl builder list|add|remove      the builders of the site, and the tokens of builder hosts
+  berthctl config check [FILE]          whether the server would take its configuration
   berthctl directory test NAME          asks LDAP or the portal about a person, step by step
   berthctl fsck [--deep] [--repair]     whether rows and files are as they must be
   berthctl group list [--json]          the groups of the directory and their members

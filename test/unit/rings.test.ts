@@ -115,6 +115,7 @@ test('a builder host knows the server by the protocol alone, and starts runners 
     'log.ts',
     'package-root.ts',
     'secret.ts',
+    'unit.ts',
     'version.ts',
   ]
   const ofRunner = ['runner/limits/control-group.ts', 'runner/settings.ts']
