@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict'
 import {
   copyFileSync,
-  cpSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -87,7 +87,10 @@ async function oldHost(life: Lifetime): Promise<EmptyHost> {
       await store.readmit(digest, async (path) => writeFileSync(path, bytes))
     }
   })
-  cpSync(join(fixture, 'builds'), join(host.dataDir, 'builds'), { recursive: true })
+  const { id, output } = expected.build
+  const outputs = join(host.dataDir, 'builds/output', id.slice(0, 2))
+  mkdirSync(outputs, { recursive: true })
+  writeFileSync(join(outputs, `${id}.log`), output)
   return host
 }
 
