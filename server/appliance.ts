@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 
+import type { AccountActor } from './accounts/actor.ts'
 import type { DirectoryRules } from './accounts/directory-accounts.ts'
 import { GroupSpaces } from './accounts/group-spaces.ts'
 import { RegistryTokens } from './accounts/registry-tokens.ts'
@@ -13,6 +14,7 @@ import { openSigningKey } from './accounts/signing-key.ts'
 import type { SigningKey } from './accounts/signing-key.ts'
 import { TokenRegister } from './accounts/token-register.ts'
 import { Tokens } from './accounts/tokens.ts'
+import { refuseUnfinishedRestore } from './backup/restore-marker.ts'
 import { assembleBuilder } from './builder-parts.ts'
 import type { BuilderParts } from './builder-parts.ts'
 import type { QueueTimes } from './builds/queue.ts'
@@ -25,17 +27,24 @@ import { CollectionAccess } from './content/collection-access.ts'
 import { DownloadCounts } from './content/download-counts.ts'
 import { HashThread } from './content/hash-thread.ts'
 import { ImagePolicy } from './content/image-policy.ts'
+import { recount } from './content/recount.ts'
+import type { RecountResult } from './content/recount.ts'
 import { Registry } from './content/registry.ts'
 import { LibraryReports } from './content/reports.ts'
+import { Retention } from './content/retention.ts'
+import { Scrub } from './content/scrub.ts'
 import { SpaceQuotas } from './content/space-quotas.ts'
 import { sweep } from './content/sweep.ts'
 import type { SweepResult } from './content/sweep.ts'
+import { Trash } from './content/trash.ts'
 import { Turns } from './content/turns.ts'
 import { Uploads } from './content/uploads.ts'
+import { openDatabaseServer } from './database-server.ts'
+import type { DatabaseServer } from './database-server.ts'
 import { openDatabase } from './database.ts'
 import type { Database, DatabaseAddress } from './database.ts'
 import { openDirectory } from './directory/open-directory.ts'
-import { makeDataDirectory, openEmbeddedPostgres } from './embedded-postgres.ts'
+import { makeDataDirectory } from './embedded-postgres.ts'
 import { healthChecks } from './health-checks.ts'
 import { healthOf } from './health.ts'
 import type { Health } from './health.ts'
@@ -53,8 +62,14 @@ export interface Appliance {
   readonly config: Config
   readonly log: Log
   readonly database: Database
+  /** For whoever copies the whole database. */
+  readonly databaseAddress: DatabaseAddress
+  readonly blobs: BlobStore
   readonly registry: Registry
   readonly policy: ImagePolicy
+  readonly trash: Trash
+  readonly retention: Retention
+  readonly scrub: Scrub
   readonly collectionAccess: CollectionAccess
   readonly uploads: Uploads
   readonly blobUploads: BlobUploads
@@ -78,6 +93,8 @@ export interface Appliance {
     readonly confirmed?: boolean
   }) => Promise<RevalidationResult | undefined>
   readonly sweep: () => Promise<SweepResult>
+  /** Counts anew what the spaces hold; with an account, in whose name it is put right. */
+  readonly recount: (repairBy?: AccountActor) => Promise<RecountResult>
   /** Whether it can work, check by check. */
   readonly health: Health
   /** Whether nothing that a request needs is missing. */
@@ -91,6 +108,8 @@ const refusalStepMs = 500
 export interface ApplianceOptions {
   /** Other times than the usual ones, for whoever cannot wait for them. */
   readonly queueTimes?: Partial<QueueTimes> | undefined
+  /** Only the restore itself opens what a restore has not finished. */
+  readonly isRestoring?: boolean
 }
 
 export async function openAppliance(
@@ -98,12 +117,13 @@ export async function openAppliance(
   log: Log,
   options: ApplianceOptions = {},
 ): Promise<Appliance> {
+  if (options.isRestoring !== true) refuseUnfinishedRestore(config.dataDir)
   makeDataDirectory(config.dataDir)
   const server = await openDatabaseServer(config, log)
   try {
     const database = openDatabase(server.address, log)
     try {
-      return await assemble(config, log, database, { ...options, leave: server.leave })
+      return await assemble(config, log, database, { ...options, ...server })
     } catch (error) {
       await database.close()
       throw error
@@ -114,23 +134,11 @@ export async function openAppliance(
   }
 }
 
-async function openDatabaseServer(
-  config: Config,
-  log: Log,
-): Promise<{ address: DatabaseAddress; leave: () => Promise<void> }> {
-  if (config.database === undefined) {
-    return await openEmbeddedPostgres(join(config.dataDir, 'postgres'), log)
-  }
-  const { url, password } = config.database
-  const address = password === undefined ? { url } : { url, password: password.reveal() }
-  return { address, leave: async () => {} }
-}
-
 async function assemble(
   config: Config,
   log: Log,
   database: Database,
-  options: ApplianceOptions & { readonly leave: () => Promise<void> },
+  options: ApplianceOptions & DatabaseServer,
 ): Promise<Appliance> {
   const applied = await migrate(database)
   if (applied.length > 0) log.info({ 'migrations.applied': applied }, 'the database was migrated')
@@ -154,15 +162,26 @@ async function assemble(
   const downloads = new DownloadCounts(database, log)
   const imageChecks = new ImageChecks(database, blobs, log)
   const policy = new ImagePolicy(database, blobs, imageChecks, config.library.images)
+  const { undeleteDays } = config.library
+  const trash = new Trash(database, blobs, policy, { undeleteDays, defaultQuotaBytes })
   const registry = new Registry(database, blobs, {
     defaultQuotaBytes,
     groupSpaces,
     policy,
     downloads,
+    trash,
   })
   const thread = new HashThread()
   const certificates = new CertificateReader()
   const hashing = { thread, turns: new Turns() }
+  const scrub = new Scrub({
+    database,
+    blobs,
+    log,
+    days: config.storage.scrubDays,
+    bytesPerSecond: config.storage.scrubBytesPerSecond,
+    isPushing: () => hashing.turns.isAnyBusy,
+  })
   const limits = {
     defaultQuotaBytes,
     maxImageBytes: config.library.maxImageBytes,
@@ -200,8 +219,13 @@ async function assemble(
     config,
     log,
     database,
+    databaseAddress: options.address,
+    blobs,
     registry,
     policy,
+    trash,
+    retention: new Retention(database, trash),
+    scrub,
     builder,
     collectionAccess: new CollectionAccess(database, registry),
     uploads,
@@ -233,12 +257,20 @@ async function assemble(
     revalidate: async (options = {}) =>
       directory && (await revalidate(database, { directory, rules, ...options })),
     sweep: async () =>
-      await sweep({ database, blobs, uploads, blobUploads, graceHours: config.storage.graceHours }),
+      await sweep({
+        database,
+        blobs,
+        uploads,
+        blobUploads,
+        trash,
+        graceHours: config.storage.graceHours,
+      }),
+    recount: async (repairBy) => await recount(database, { repairBy }),
     health,
     ready: async () => (await health()).status !== 'not ready',
     close: async () => {
       await builder.queue.stop()
-      await Promise.all([thread.close(), certificates.close(), imageChecks.close()])
+      await Promise.all([thread.close(), certificates.close(), imageChecks.close(), scrub.close()])
       await downloads.close()
       await database.close()
       await options.leave()

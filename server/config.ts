@@ -9,6 +9,8 @@ import { resolve } from 'node:path'
 import { parse as parseToml, TomlError } from 'smol-toml'
 import { z } from 'zod'
 
+import { backupSettings, backupTable } from './backup-settings.ts'
+import type { BackupSettings } from './backup-settings.ts'
 import { builderSettings, builderTable } from './builder-settings.ts'
 import type { BuilderSettings } from './builder-settings.ts'
 import { applyCredentials } from './credentials.ts'
@@ -101,6 +103,8 @@ const schema = z.strictObject({
     .strictObject({
       valid_days: z.number().int().min(1).max(366).default(365),
       per_account: z.number().int().min(1).max(1000).default(20),
+      /** Sends a message with its headers, as ["/usr/sbin/sendmail", "-t", "-i"]; empty: no mail. */
+      mail_command: z.array(z.string().min(1)).default([]),
     })
     .prefault({}),
   quota: z
@@ -122,6 +126,8 @@ const schema = z.strictObject({
       max_image: bytes.default(units.TiB),
       /** Which images are taken where a space has no rule of its own: verified by the keystore, or any. */
       images: z.enum(['any', 'verified']).default('any'),
+      /** A deleted image can be restored for so long; 0: it cannot. */
+      undelete_days: z.number().int().min(0).max(366).default(7),
     })
     .prefault({}),
   uploads: z
@@ -138,6 +144,10 @@ const schema = z.strictObject({
       keep_free: bytes.default(units.GiB),
       /** Bytes of a deleted image stay on disk this long, so that running downloads end well. */
       grace_hours: z.number().min(0).max(720).default(24),
+      /** Every stored file is read again and compared with its hash once in so many days. */
+      scrub_days: z.number().min(1).max(366).default(7),
+      /** How fast, in a second, while nobody pushes; a sixteenth of it while somebody does. */
+      scrub_rate: bytes.pipe(z.number().min(units.MiB)).default(64 * units.MiB),
     })
     .prefault({}),
   downloads: z
@@ -162,6 +172,8 @@ const schema = z.strictObject({
   builder: builderTable,
   /** Figures for the site's Prometheus, on a listener of their own that asks nobody who he is. */
   metrics: z.strictObject({ listen: listenField.optional() }).prefault({}),
+  /** Copies of everything: see backup-settings.ts. */
+  backup: backupTable.optional(),
   log: z
     .strictObject({
       level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
@@ -207,7 +219,11 @@ export interface Config {
     readonly passwordUrl: string | undefined
     readonly revalidateMinutes: number
   }
-  readonly tokens: { readonly validDays: number; readonly perAccount: number }
+  readonly tokens: {
+    readonly validDays: number
+    readonly perAccount: number
+    readonly mailCommand: readonly string[]
+  }
   readonly quotaBytes: number
   readonly library: {
     readonly defaultEntity: string
@@ -216,13 +232,20 @@ export interface Config {
     readonly partBytes: number
     readonly maxImageBytes: number
     readonly images: 'any' | 'verified'
+    readonly undeleteDays: number
   }
   readonly uploads: { readonly expireHours: number; readonly idleSeconds: number }
-  readonly storage: { readonly keepFreeBytes: number; readonly graceHours: number }
+  readonly storage: {
+    readonly keepFreeBytes: number
+    readonly graceHours: number
+    readonly scrubDays: number
+    readonly scrubBytesPerSecond: number
+  }
   readonly downloads: { readonly accel: string | undefined }
   readonly keystore: { readonly anonymousUpdates: boolean }
   readonly builder: BuilderSettings
   readonly metrics: { readonly listen: Place | undefined }
+  readonly backup: BackupSettings | undefined
   readonly log: { readonly level: Settings['log']['level'] }
 }
 
@@ -244,19 +267,18 @@ const overrides = {
 
 const defaultFile = '/etc/berth/berth.toml'
 
-/** The file that is read, and whether somebody has named it. */
-export function configFile(env: NodeJS.ProcessEnv = process.env): {
-  readonly file: string
-  readonly isNamed: boolean
-} {
-  const file = env['BERTH_CONFIG']
-  return { file: file ?? defaultFile, isNamed: file !== undefined }
+/** Where the configuration is read from, whether it is there or not. */
+export function configFile(env: NodeJS.ProcessEnv = process.env): string {
+  return env['BERTH_CONFIG'] ?? defaultFile
 }
 
 /** Reads `$BERTH_CONFIG` or /etc/berth/berth.toml (which may be absent) and the overrides. */
 export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
-  const { file, isNamed } = configFile(env)
-  const settings: Record<string, unknown> = parseFile(file, readText(file, !isNamed))
+  const file = configFile(env)
+  const settings: Record<string, unknown> = parseFile(
+    file,
+    readText(file, env['BERTH_CONFIG'] === undefined),
+  )
   const places = new Map<string, string>()
   for (const [key, variable] of Object.entries(overrides)) {
     if (env[variable] === undefined) continue
@@ -325,7 +347,11 @@ export function makeConfig(
       passwordUrl: data.sign_in.password_url,
       revalidateMinutes: data.sign_in.revalidate_minutes,
     },
-    tokens: { validDays: data.tokens.valid_days, perAccount: data.tokens.per_account },
+    tokens: {
+      validDays: data.tokens.valid_days,
+      perAccount: data.tokens.per_account,
+      mailCommand: data.tokens.mail_command,
+    },
     quotaBytes: data.quota.default,
     library: {
       defaultEntity: data.library.default_entity,
@@ -334,13 +360,20 @@ export function makeConfig(
       partBytes: data.library.part_size,
       maxImageBytes: data.library.max_image,
       images: data.library.images,
+      undeleteDays: data.library.undelete_days,
     },
     uploads: { expireHours: data.uploads.expire_hours, idleSeconds: data.uploads.idle_seconds },
-    storage: { keepFreeBytes: data.storage.keep_free, graceHours: data.storage.grace_hours },
+    storage: {
+      keepFreeBytes: data.storage.keep_free,
+      graceHours: data.storage.grace_hours,
+      scrubDays: data.storage.scrub_days,
+      scrubBytesPerSecond: data.storage.scrub_rate,
+    },
     downloads: { accel: data.downloads.accel },
     keystore: { anonymousUpdates: data.keystore.anonymous_updates },
     builder: builderSettings(data.builder),
     metrics: { listen: data.metrics.listen },
+    backup: data.backup && backupSettings(data.backup),
     log: { level: data.log.level },
   })
 }

@@ -6,9 +6,9 @@ import { parse as parseToml } from 'smol-toml'
 
 import { ConfigError, configFile, readConfig } from '../../server/config.ts'
 import type { Config } from '../../server/config.ts'
+import { openDatabaseServer } from '../../server/database-server.ts'
 import { openDatabase } from '../../server/database.ts'
-import type { Database, DatabaseAddress } from '../../server/database.ts'
-import { openEmbeddedPostgres } from '../../server/embedded-postgres.ts'
+import type { Database } from '../../server/database.ts'
 import { createLog } from '../../server/log.ts'
 import { builderChecks } from './builder.ts'
 import { messageOf, runChecks, skipAll } from './check.ts'
@@ -35,7 +35,7 @@ export interface ExamineOptions {
 }
 
 export async function examine(options: ExamineOptions): Promise<Finding[]> {
-  const { file } = configFile(options.env)
+  const file = configFile(options.env)
   let config: Config
   try {
     config = readConfig(options.env)
@@ -74,16 +74,9 @@ async function examineDatabase(site: Site): Promise<Finding[]> {
   let leave = async (): Promise<void> => {}
   let database: Database | undefined
   try {
-    let address: DatabaseAddress
-    if (site.config.database === undefined) {
-      const embedded = await openEmbeddedPostgres(join(site.config.dataDir, 'postgres'), log)
-      leave = embedded.leave
-      address = embedded.address
-    } else {
-      const { url, password } = site.config.database
-      address = password === undefined ? { url } : { url, password: password.reveal() }
-    }
-    database = openDatabase(address, log)
+    const opened = await openDatabaseServer(site.config, log)
+    leave = opened.leave
+    database = openDatabase(opened.address, log)
     const [first] = await runChecks(databaseChecks.slice(0, 1), { ...site, database })
     if (first?.state !== 'ok') {
       return [

@@ -9,7 +9,7 @@ import type { SiteWithDatabase } from './site.ts'
 
 /** The most frequent job runs each minute, and each waits for the one before. */
 const jobsHours = 1
-const backupHours = 26
+const usualHours = 26
 
 export const upkeepChecks: readonly Check<SiteWithDatabase>[] = [
   {
@@ -50,13 +50,14 @@ export const upkeepChecks: readonly Check<SiteWithDatabase>[] = [
   },
   {
     name: 'backup-age',
-    fix: 'Enable berth-backup.timer, and look at its log: journalctl -u berth-backup.',
+    fix: 'Set [backup] directory and enable berth-backup.timer; journalctl -u berth-backup tells how it went.',
     run: async (site) => {
-      const { database } = site
+      const { database, config } = site
+      const hours = config.backup?.alarmHours ?? usualHours
       if (!(await hasTable(database, 'backups'))) return skipped('no backups are recorded')
       const [row] = await database.query<{ at: Date | null; isOld: boolean | null }>(sql`
         select max(started_at) as "at",
-          max(started_at) < now() - make_interval(hours => ${backupHours}) as "isOld"
+          max(started_at) < now() - make_interval(secs => ${hours * 3600}) as "isOld"
         from backups where outcome in ('complete', 'damaged')`)
       if (row?.at === null || row === undefined) {
         return isProduction(site) ? warning('there is no backup of this site') : undefined

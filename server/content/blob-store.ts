@@ -5,6 +5,7 @@
  *   blobs/sha256/<2 hex>/<64 hex>     a blob; its name is its content's SHA-256
  *   blobs/sha512/<2 hex>/<128 hex>    the same under the other algorithm of the registry
  *   incoming/<upload id>              bytes of an upload that has not ended
+ *   quarantine/<digest>.<time>        what the scrub put aside: bytes that are not those of the name
  *
  * How a blob becomes safe: written to `incoming`, hashed on the way, fdatasync, rename, fsync of the
  * directory, and only then the row. A crash at any point leaves a file without a row at most, which
@@ -14,6 +15,7 @@
  * Whether it reaches them at all is up to the data directory around the store.
  */
 import { constants } from 'node:fs'
+import type { BigIntStats } from 'node:fs'
 import {
   chmod,
   mkdir,
@@ -30,10 +32,11 @@ import { dirname, join } from 'node:path'
 
 import { sql } from '../database.ts'
 import type { Database } from '../database.ts'
+import { syncDirectory, writeDurably } from '../durable-file.ts'
 import { Failure } from '../failure.ts'
 import { newStoreId } from '../identifiers.ts'
 import { blobPath } from './blob-path.ts'
-import { parseDigest } from './names.ts'
+import { hexOf, parseDigest } from './names.ts'
 import type { Digest } from './names.ts'
 
 const layoutVersion = 1
@@ -42,11 +45,25 @@ const algorithms = ['sha256', 'sha512'] as const
 const groupReads = 0o640
 const groupPasses = 0o750
 
+/** Tells a file from another that took its name. */
+export interface FileIdentity {
+  readonly size: number
+  readonly inode: string
+  /** Nanoseconds. */
+  readonly changedAt: string
+}
+
+export function identityOf({ size, ino, ctimeNs }: BigIntStats): FileIdentity {
+  return { size: Number(size), inode: String(ino), changedAt: String(ctimeNs) }
+}
+
 export class BlobStore {
   readonly #directory: string
+  readonly #id: string
 
-  private constructor(directory: string) {
+  private constructor(directory: string, id: string) {
     this.#directory = directory
+    this.#id = id
   }
 
   /**
@@ -56,14 +73,23 @@ export class BlobStore {
   static async open(directory: string, database: Database): Promise<BlobStore> {
     const [row] = await database.query<{ id: string }>(sql`select id from store`)
     const marker = await readMarker(join(directory, 'store.json'))
-    if (row === undefined && (marker === undefined || (await isEmpty(directory)))) {
-      await create(directory, database)
-    } else if (row?.id !== marker) {
+    const isNew = row === undefined && (marker === undefined || (await isEmpty(directory)))
+    const id = isNew ? await create(directory, database) : row?.id
+    if (id === undefined || (!isNew && id !== marker)) {
       throw foreignStore(directory, row?.id, marker)
     }
     // A store of before the registry has the first algorithm only.
     await makeDirectories(directory)
-    return new BlobStore(directory)
+    await mkdir(join(directory, 'quarantine'), { recursive: true, mode: 0o700 })
+    return new BlobStore(directory, id)
+  }
+
+  /** For a restore: an empty store with the identity of another, whose rows are still to come. */
+  static async recreate(directory: string, storeId: string): Promise<BlobStore> {
+    await mkdir(join(directory, 'incoming'), { recursive: true, mode: 0o700 })
+    await makeDirectories(directory)
+    await writeMarker(directory, storeId)
+    return new BlobStore(directory, storeId)
   }
 
   pathOf(digest: Digest): string {
@@ -125,6 +151,41 @@ export class BlobStore {
     return await readdir(join(this.#directory, 'incoming'))
   }
 
+  /** What there is under a digest's name; undefined where nothing is. */
+  async statBlob(digest: Digest): Promise<FileIdentity | undefined> {
+    try {
+      return identityOf(await stat(this.pathOf(digest), { bigint: true }))
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+      throw error
+    }
+  }
+
+  /** Throws when the disk of the store is not there (any more), which looks like losing all files. */
+  async requireMarker(): Promise<void> {
+    const marker = await readMarker(join(this.#directory, 'store.json'))
+    if (marker !== this.#id) throw foreignStore(this.#directory, this.#id, marker)
+  }
+
+  /** Moves a blob's file aside; returns its name there. */
+  async quarantine(digest: Digest): Promise<string> {
+    const name = `${digest.replace(':', '.')}.${Date.now()}`
+    await rename(this.pathOf(digest), join(this.#directory, 'quarantine', name))
+    await syncDirectory(join(this.#directory, 'quarantine'))
+    await syncDirectory(dirname(this.pathOf(digest)))
+    return name
+  }
+
+  /** Names of what was put aside before `before`. */
+  async listQuarantine(before: Date): Promise<string[]> {
+    const names = await readdir(join(this.#directory, 'quarantine'))
+    return names.filter((name) => Number(name.split('.').at(-1)) < before.getTime())
+  }
+
+  async removeQuarantined(name: string): Promise<void> {
+    await remove(join(this.#directory, 'quarantine', name))
+  }
+
   /** Digests of the files that were last changed before `before`. */
   async *listBlobs(before: Date): AsyncGenerator<Digest> {
     for (const algorithm of algorithms) {
@@ -139,26 +200,55 @@ export class BlobStore {
     }
   }
 
+  /**
+   * For a restore: `fill` writes a file, checks and flushes it, and then it gets its place. One that
+   * has its place came there so, and is left alone. The caller flushes the directories (`syncAll`).
+   */
+  async readmit(digest: Digest, fill: (path: string) => Promise<void>): Promise<void> {
+    const target = this.pathOf(digest)
+    if ((await stat(target).catch(() => undefined)) !== undefined) return
+    const unfinished = this.incomingPath(`restore-${hexOf(digest)}`)
+    try {
+      await fill(unfinished)
+      await chmod(unfinished, groupReads)
+      await rename(unfinished, target)
+    } catch (error) {
+      await remove(unfinished)
+      throw error
+    }
+  }
+
+  /** Makes all names as durable as the bytes. */
+  async syncAll(): Promise<void> {
+    for (const algorithm of algorithms) {
+      const root = join(this.#directory, 'blobs', algorithm)
+      for (const prefix of await readdir(root)) await syncDirectory(join(root, prefix))
+    }
+  }
+
   async freeBytes(): Promise<number> {
     const { bavail, bsize } = await statfs(this.#directory)
     return bavail * bsize
   }
 }
 
-async function create(directory: string, database: Database): Promise<void> {
+async function create(directory: string, database: Database): Promise<string> {
   await mkdir(join(directory, 'incoming'), { recursive: true, mode: 0o700 })
+  await mkdir(join(directory, 'quarantine'), { recursive: true, mode: 0o700 })
   await makeDirectories(directory)
   const id = newStoreId()
   // A crash before the commit leaves a marker without a row and an empty store: made again.
   await database.transaction(async (tx) => {
     await tx.query(sql`insert into store (id) values (${id})`)
-    const marker = await open(join(directory, 'store.json.new'), 'w', 0o600)
-    await marker.writeFile(`${JSON.stringify({ storeId: id, layout: layoutVersion })}\n`)
-    await marker.sync()
-    await marker.close()
-    await rename(join(directory, 'store.json.new'), join(directory, 'store.json'))
-    await syncDirectory(directory)
+    await writeMarker(directory, id)
   })
+  return id
+}
+
+async function writeMarker(directory: string, storeId: string): Promise<void> {
+  const text = `${JSON.stringify({ storeId, layout: layoutVersion })}\n`
+  await writeDurably(directory, 'store.json', [text])
+  await syncDirectory(directory)
 }
 
 /** All 256 beforehand: a new directory entry would have to be flushed for each blob. */
@@ -207,15 +297,6 @@ function foreignStore(directory: string, row: string | undefined, marker: string
       ? `The database belongs to a store of images (${row}) that is not in ${directory}: is the disk mounted?`
       : `The store of images in ${directory} (${marker}) does not belong to this database (${row ?? 'which is new'}).`,
   )
-}
-
-async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
 }
 
 async function remove(path: string): Promise<void> {

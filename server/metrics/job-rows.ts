@@ -1,17 +1,7 @@
-/**
- * Figures of what runs by the clock: jobs, the re-reading of the store, backups. A table that this
- * database does not have gives none.
- */
+/** Figures of what runs by the clock: jobs, the re-reading of the store, the recount, backups. */
 import { sql } from '../database.ts'
 import type { Database } from '../database.ts'
 import type { MetricSource, Sample } from './source.ts'
-
-async function hasTable(database: Database, name: string): Promise<boolean> {
-  const [found] = await database.query<{ there: boolean }>(
-    sql`select to_regclass(${name}) is not null as "there"`,
-  )
-  return found?.there === true
-}
 
 export function jobRows(database: Database): MetricSource {
   return {
@@ -29,7 +19,6 @@ export function jobRows(database: Database): MetricSource {
       },
     ],
     read: async () => {
-      if (!(await hasTable(database, 'job_runs'))) return []
       const rows = await database.query<{ job: string; worked: number | null; failed: boolean }>(
         sql`select name as "job",
           extract(epoch from max(began_at) filter (where error is null and ended_at is not null))
@@ -66,24 +55,21 @@ export function scrubRow(database: Database): MetricSource {
       { name: 'berth_blobs_damaged', help: 'Blobs that are lost or wrong, and are not served.' },
     ],
     read: async () => {
-      const samples: Sample[] = []
-      if (await hasTable(database, 'scrub')) {
-        const [row] = await database.query<{ finished: number | null; read: number }>(sql`
-          select extract(epoch from finished_at)::float8 as "finished",
-            bytes_read::float8 as "read"
-          from scrub`)
-        if (typeof row?.finished === 'number') {
-          samples.push({ metric: 'berth_scrub_last_pass_timestamp_seconds', value: row.finished })
-        }
-        samples.push({ metric: 'berth_scrub_read_bytes', value: row?.read ?? 0 })
-      }
-      if (await hasTable(database, 'damaged_blobs')) {
-        const [row] = await database.query<{ count: number }>(
-          sql`select count(*) from damaged_blobs`,
-        )
-        samples.push({ metric: 'berth_blobs_damaged', value: row?.count ?? 0 })
-      }
-      return samples
+      const [row] = await database.query<{
+        finished: number | null
+        read: number
+        damaged: number
+      }>(sql`
+        select extract(epoch from finished_at)::float8 as "finished", bytes_read as "read",
+          (select count(*) from damaged_blobs) as "damaged"
+        from scrub`)
+      return [
+        { metric: 'berth_scrub_read_bytes', value: row?.read ?? 0 },
+        { metric: 'berth_blobs_damaged', value: row?.damaged ?? 0 },
+        ...(typeof row?.finished === 'number'
+          ? [{ metric: 'berth_scrub_last_pass_timestamp_seconds', value: row.finished }]
+          : []),
+      ]
     },
   }
 }
@@ -116,7 +102,6 @@ export function backupRows(database: Database): MetricSource {
       { name: 'berth_backup_last_failed', help: 'Whether the last backup that has ended failed.' },
     ],
     read: async () => {
-      if (!(await hasTable(database, 'backups'))) return []
       const [row] = await database.query<{ worked: number | null; failed: boolean | null }>(sql`
         select extract(epoch from max(started_at)
             filter (where outcome in ('complete', 'damaged')))::float8 as "worked",

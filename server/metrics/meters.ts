@@ -62,6 +62,8 @@ export class Meters {
     ['source'],
   )
 
+  #watchesProcess = false
+
   constructor() {
     const info = this.#gauge('berth_info', 'Always 1; what runs is in the labels.', [
       'version',
@@ -114,6 +116,8 @@ export class Meters {
 
   /** Event loop, memory, garbage collection, file descriptors: of the process, not of one Berth in it. */
   watchProcess(): void {
+    if (this.#watchesProcess) return
+    this.#watchesProcess = true
     collectDefaultMetrics({ register: this.#registry })
   }
 

@@ -91,7 +91,14 @@ test('an account is not added twice', async () => {
 test('sweep does what the schedule does, and not at the same time', async () => {
   const { stdout, code } = await berthctl('sweep --json')
   assert.equal(code, 0)
-  const fields = ['uploadsEnded', 'blobsCondemned', 'blobsRemoved', 'bytesFreed', 'orphansRemoved']
+  const fields = [
+    'uploadsEnded',
+    'imagesGivenUp',
+    'blobsCondemned',
+    'blobsRemoved',
+    'bytesFreed',
+    'orphansRemoved',
+  ]
   assert.deepEqual(Object.keys(JSON.parse(stdout) as object), fields)
   assert.match((await berthctl('sweep')).stdout, /^bytes freed: +0\nblobs removed: +0\n/)
   await server.appliance.database.exclusively('job sweep', async () => {

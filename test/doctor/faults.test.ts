@@ -339,11 +339,6 @@ const faults: Readonly<Record<string, Fault>> = {
     found: ['jobs-failed', 'jobs-late'],
     inject: async (undo) => {
       await server.db.query(sql`
-        create table if not exists job_runs (
-          id bigint generated always as identity primary key, name text not null,
-          cause text not null, began_at timestamptz not null default now(),
-          ended_at timestamptz, result jsonb, error text)`)
-      await server.db.query(sql`
         insert into job_runs (name, cause, began_at, ended_at, error)
         values ('sweep', 'schedule', now() - interval '2 hours', now(), 'The disk is gone.')`)
       undo(async () => await server.db.query(sql`delete from job_runs`))
@@ -352,11 +347,6 @@ const faults: Readonly<Record<string, Fault>> = {
   'backups that are old, the last of them failed': {
     found: ['backup-age', 'backup-failed'],
     inject: async (undo) => {
-      await server.db.query(sql`
-        create table if not exists backups (
-          id text primary key, name text not null, directory text not null,
-          started_at timestamptz not null default now(), ended_at timestamptz,
-          outcome text not null, message text not null default '')`)
       await server.db.query(sql`create table backups_aside as table backups`)
       await server.db.query(sql`delete from backups`)
       await server.db.query(sql`
@@ -366,12 +356,8 @@ const faults: Readonly<Record<string, Fault>> = {
           (${'b'.repeat(24)}, 'new', '/b', now() - interval '2 hours', now() - interval '1 hour',
             'failed', 'No space is left.')`)
       undo(async () => {
-        const [row] = await server.db.query<{ count: number }>(
-          sql`select count(*) from backups_aside`,
-        )
         await server.db.query(sql`delete from backups`)
-        if (row?.count === 0) await server.db.query(sql`drop table backups`)
-        else await server.db.query(sql`insert into backups select * from backups_aside`)
+        await server.db.query(sql`insert into backups select * from backups_aside`)
         await server.db.query(sql`drop table backups_aside`)
       })
     },

@@ -118,33 +118,13 @@ async function everything(t: Parameters<typeof startServer>[0]): Promise<string>
   meters.add(certificateSource(() => readFileSync(certificateFile)))
   meters.directoryAnswered('sign-in', 'accepted', 0.1)
   await server.anonymous.get('/v1/entities')
-  await makeUpkeepTables(server.db)
+  await server.db.query(sql`
+    insert into job_runs (name, cause, ended_at) values ('sweep', 'schedule', now())`)
+  await server.db.query(sql`update scrub set finished_at = now()`)
+  await server.db.query(sql`
+    insert into backups (id, name, directory, ended_at, outcome)
+    values (${'a'.repeat(24)}, 'one', '/b', now(), 'complete')`)
   await server.db.query(sql`
     insert into alarms (name, message) values ('quota-drift', 'The quota ledger is wrong.')`)
   return await meters.print()
-}
-
-/** Where the schema has them already, only rows are added. */
-async function makeUpkeepTables(db: Awaited<ReturnType<typeof startServer>>['db']): Promise<void> {
-  await db.query(sql`
-    create table if not exists job_runs (
-      id bigint generated always as identity primary key, name text not null, cause text not null,
-      began_at timestamptz not null default now(), ended_at timestamptz, result jsonb, error text)`)
-  await db.query(sql`
-    insert into job_runs (name, cause, ended_at) values ('sweep', 'schedule', now())`)
-  await db.query(sql`
-    create table if not exists scrub (
-      one boolean primary key default true, finished_at timestamptz,
-      bytes_read bigint not null default 0)`)
-  await db.query(sql`insert into scrub default values on conflict do nothing`)
-  await db.query(sql`update scrub set finished_at = now()`)
-  await db.query(sql`create table if not exists damaged_blobs (digest text primary key)`)
-  await db.query(sql`
-    create table if not exists backups (
-      id text primary key, name text not null, directory text not null,
-      started_at timestamptz not null default now(), ended_at timestamptz,
-      outcome text not null, message text not null default '')`)
-  await db.query(sql`
-    insert into backups (id, name, directory, ended_at, outcome)
-    values (${'a'.repeat(24)}, 'one', '/b', now(), 'complete')`)
 }
