@@ -8,9 +8,9 @@ export interface HealthCheck {
   readonly look: () => Promise<unknown>
 }
 
-export type CheckState = 'ok' | 'degraded' | 'failed'
+type CheckState = 'ok' | 'degraded' | 'failed'
 
-export interface HealthReport {
+interface HealthReport {
   readonly status: 'ready' | 'degraded' | 'not ready'
   readonly checks: Readonly<Record<string, CheckState>>
 }

@@ -115,13 +115,13 @@ export async function lookAtCertificate(site: Site): Promise<ShownCertificate | 
     socket.on('secureConnect', () => {
       const certificate = socket.getPeerCertificate(true)
       const trust = socket.authorizationError as Error | string | undefined | null
-      const wrongName = checkServerIdentity(host, certificate) as NodeJS.ErrnoException | undefined
+      const wrongName = checkServerIdentity(host, certificate)
       const untrusted =
         trust instanceof Error ? String((trust as NodeJS.ErrnoException).code) : trust
       // Node puts the name before anything else where both are wrong; the chain says more.
       const code = isOfName(untrusted) ? undefined : (untrusted ?? undefined)
       resolve({
-        code: code ?? wrongName?.code,
+        code: code ?? (wrongName === undefined ? undefined : 'ERR_TLS_CERT_ALTNAME_INVALID'),
         expiresAt: new Date(certificate.valid_to),
         names: certificate.subjectaltname ?? String(certificate.subject.CN),
         chain: chainLength(certificate),

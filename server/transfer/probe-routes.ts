@@ -26,7 +26,7 @@ export function probeRoutes(capabilities: Capabilities): Router {
     const { sealed } = req.params
     const right = capabilities.openProbe(sealed)
     if (right === undefined) throw denied('upload', 'This address is not valid (any more).')
-    for await (const _first of takeBody(req, res)) break
+    await takeBody(req, res)[Symbol.asyncIterator]().next()
     // A listener closes connections on which nothing moves; this one is to stand still.
     req.setTimeout(right.holdMs + 30_000)
     const gone = new AbortController()

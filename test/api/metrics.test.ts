@@ -193,7 +193,7 @@ test('several who look within 15 seconds cost one question', async (t) => {
 test('the listener has /metrics and nothing else', async (t) => {
   const { meters, log } = server.appliance
   const listener = await serveMetrics(meters, { host: '127.0.0.1', port: 0 }, log)
-  t.after(listener.close)
+  t.after(async () => await listener.close())
   const client = new Client(`http://127.0.0.1:${listener.port}`, undefined)
   const reply = await client.get('/metrics')
   assert.equal(reply.status, 200)

@@ -47,7 +47,9 @@ interface Fault {
   /** What must be named, and nothing else. */
   readonly found: readonly string[]
   /** Makes it, and says how the site is looked at; what it gives to `undo` is done afterwards. */
-  readonly inject: (undo: (work: () => unknown) => void) => unknown
+  readonly inject: (
+    undo: (work: () => unknown) => void,
+  ) => LookOptions | undefined | void | Promise<LookOptions | undefined | void>
   readonly needs?: 'root' | 'slapd' | 'nobody'
 }
 
@@ -280,9 +282,9 @@ const faults: Readonly<Record<string, Fault>> = {
       'database-synchronous-commit',
     ],
     inject: async (undo) => {
-      const { url, drop } = await createTestDatabase()
-      undo(drop)
-      return { changes: { database: { url } } }
+      const empty = await createTestDatabase()
+      undo(async () => await empty.drop())
+      return { changes: { database: { url: empty.url } } }
     },
   },
   'a database for few connections': {
@@ -566,7 +568,7 @@ for (const [name, injected] of Object.entries(faults)) {
     const undone: (() => unknown)[] = []
     try {
       const options = await injected.inject((work) => undone.unshift(work))
-      const wrong = await site.look((options ?? {}) as LookOptions)
+      const wrong = await site.look(options ?? {})
       if (!isRoot && !injected.found.includes('public-port')) wrong.delete('public-port')
       const told = [...wrong.values()].map(({ check, what }) => `${check}: ${what}`).join('\n')
       assert.deepEqual([...wrong.keys()].sort(), [...injected.found].sort(), told)

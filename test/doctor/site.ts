@@ -19,7 +19,7 @@ import type { HttpFront } from '../support/http-front.ts'
 import { startServer } from '../support/server.ts'
 import type { Lifetime, TestServer } from '../support/server.ts'
 
-export type Settings = Readonly<Record<string, unknown>>
+type Settings = Readonly<Record<string, unknown>>
 
 export interface DoctorSite {
   readonly directory: string
@@ -44,7 +44,7 @@ export interface LookOptions extends Partial<Omit<ExamineOptions, 'env'>> {
 
 export const isRoot = process.getuid?.() === 0
 /** What production has; the tests may run on less. */
-export const goodHost = { nodeVersion: 'v24.11.0', openFiles: 65_536 }
+const goodHost = { nodeVersion: 'v24.11.0', openFiles: 65_536 }
 
 export async function startDoctorSite(lifetime: Lifetime): Promise<DoctorSite> {
   // What was started last ends first: the server before its database.
@@ -60,7 +60,7 @@ export async function startDoctorSite(lifetime: Lifetime): Promise<DoctorSite> {
     join(directory, 'cluster/postgres'),
     createLog('silent'),
   )
-  t.after(postgres.leave)
+  t.after(async () => await postgres.leave())
   const socket = encodeURIComponent(postgres.address.socketDir ?? '')
   const authority = new CertificateAuthority(directory)
   const address = `127.${[1, 2, 3].map(() => randomInt(1, 255)).join('.')}`

@@ -7,7 +7,7 @@ import type { AddressInfo, Socket } from 'node:net'
 import type { Lifetime } from './server.ts'
 
 /** What it does wrong; nothing by default. */
-export interface FrontFaults {
+interface FrontFaults {
   /** Adds to X-Forwarded-For instead of writing it over. */
   readonly addsForwarded?: boolean
   /** Reads the whole body before it asks the server. */
