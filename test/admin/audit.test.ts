@@ -87,9 +87,11 @@ test('an account is disabled, enabled and renamed, with its space', async () => 
 test('status says that all is well, and groups are listed', async () => {
   const status = await berthctl('status')
   assertDone(status)
-  assert.equal(status.stdout, 'database and store: ready\nalarms: none\n')
+  assert.match(status.stdout, /^database and store: ready\nalarms: none\n\nJob +Last run/)
   const json = await berthctl('status', '--json')
-  assert.deepEqual(JSON.parse(json.stdout), { ready: true, alarms: [] })
+  const { ready, alarms, backup, jobs } = JSON.parse(json.stdout)
+  assert.deepEqual([ready, alarms, backup], [true, [], null])
+  assert.ok(jobs.length > 5)
   const groups = await berthctl('group', 'list')
   assertDone(groups)
   assert.equal(groups.stdout, 'ID Name Space Members\n')
