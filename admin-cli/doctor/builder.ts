@@ -1,6 +1,5 @@
 /** What builds on this host need; builder hosts test themselves, and say so in their alarms. */
 import { accessSync, constants, readFileSync } from 'node:fs'
-import { userInfo } from 'node:os'
 import { join } from 'node:path'
 
 import type { BuilderHost } from '../../server/builder-settings.ts'
@@ -22,7 +21,7 @@ export const builderChecks: readonly Check<Site>[] = [
     fix: 'apt install uidmap: builds need more than one account inside.',
     run: (site) =>
       here(site, () => {
-        const { uid } = userInfo()
+        const { uid } = site.host.account
         return uid === 0 ? skipped('root needs none') : program(site, 'newuidmap')
       }),
   },
@@ -31,16 +30,15 @@ export const builderChecks: readonly Check<Site>[] = [
     fix: 'usermod --add-subuids 2000000-2065535 --add-subgids 2000000-2065535 for the account that builds.',
     run: (site) =>
       here(site, () => {
-        const { uid, username } = userInfo()
-        if (uid === 0) return skipped('root needs none')
-        const { subuidFile } = site.host
+        const { subuidFile, account } = site.host
+        if (account.uid === 0) return skipped('root needs none')
         const lines = readFileSync(subuidFile, 'utf8').split('\n')
         const ranges = lines.map((line) => line.split(':'))
         const count = ranges
-          .filter(([who]) => who === username || who === String(uid))
+          .filter(([who]) => who === account.name || who === String(account.uid))
           .reduce((sum, [, , size]) => Math.max(sum, Number(size)), 0)
         if (count >= 65_536) return undefined
-        return fault(`${subuidFile} has no range of 65536 for ${username}`)
+        return fault(`${subuidFile} has no range of 65536 for ${account.name}`)
       }),
   },
   {

@@ -1,5 +1,6 @@
 /** What the checks look at: the configuration, this host, and the database while it answers. */
 import { readFileSync } from 'node:fs'
+import { userInfo } from 'node:os'
 
 import { runnerEnvironment } from '../../server/builds/executors/local.ts'
 import type { Config } from '../../server/config.ts'
@@ -13,6 +14,8 @@ export interface Host {
   /** Where the programs of builds are looked for, as PATH. */
   readonly searchPath: string
   readonly subuidFile: string
+  /** Who asks; builds on this host run as the same. */
+  readonly account: { readonly uid: number; readonly name: string }
   readonly now: () => Date
 }
 
@@ -40,6 +43,7 @@ export function readHost(): Host {
     openFiles: openFilesOf('/proc/self/limits'),
     searchPath: runnerEnvironment.PATH,
     subuidFile: '/etc/subuid',
+    account: { uid: userInfo().uid, name: userInfo().username },
     now: () => new Date(),
   }
 }

@@ -1,6 +1,6 @@
 /** /metrics: what it tells of a day's use, what it never tells, and that it never waits for long. */
 import assert from 'node:assert/strict'
-import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -8,6 +8,8 @@ import test, { after } from 'node:test'
 
 import { raiseAlarm } from '../../server/alarms.ts'
 import { sql } from '../../server/database.ts'
+import { makeDataDirectory, openEmbeddedPostgres } from '../../server/embedded-postgres.ts'
+import { createLog } from '../../server/log.ts'
 import { certificateSource } from '../../server/metrics/host.ts'
 import { serveMetrics } from '../../server/metrics/serve.ts'
 import { CachedSource } from '../../server/metrics/source.ts'
@@ -173,6 +175,63 @@ test('a source that hangs makes nobody wait, and is asked once', async () => {
   await eventually(async () => (await source.look()) !== undefined, 'the answer is kept')
   assert.equal(asked, 1)
 })
+
+test('a database that hangs makes nobody wait, and the disk is told all the same', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'berth-hung-'))
+  makeDataDirectory(join(directory, 'data'))
+  const root = join(directory, 'data/postgres')
+  const postgres = await openEmbeddedPostgres(root, createLog('silent'))
+  const endings: (() => Promise<void>)[] = []
+  t.after(async () => {
+    for (const end of endings) await end()
+    await postgres.leave()
+    rmSync(directory, { recursive: true, force: true })
+  })
+  const socket = encodeURIComponent(postgres.address.socketDir ?? '')
+  const url = `postgres://berth@localhost/berth?host=${socket}`
+  const lifetime = { after: (work: () => Promise<void>) => void endings.unshift(work) }
+  const hung = await startServer(lifetime, { settings: { database: { url } } })
+  const processes = familyOf(
+    Number(readFileSync(join(root, 'cluster/postmaster.pid'), 'utf8').split('\n')[0]),
+  )
+  assert.ok(processes.length > 3)
+  const began = performance.now()
+  for (const pid of processes) process.kill(pid, 'SIGSTOP')
+  try {
+    const text = await scrape(hung)
+    const took = performance.now() - began
+    // 2 seconds, and what a busy machine adds.
+    assert.ok(took < 4_000, `${Math.round(took)} ms`)
+    assert.equal(valueOf(text, 'berth_source_up', { source: 'tokens' }), 0)
+    assert.equal(valueOf(text, 'berth_tokens_live'), undefined)
+    assert.ok((valueOf(text, 'berth_disk_free_bytes') ?? 0) > 0)
+    await eventually(
+      async () => valueOf(await scrape(hung), 'berth_database_hangs') === 1,
+      'the hang is told',
+      30_000,
+    )
+  } finally {
+    for (const pid of processes) process.kill(pid, 'SIGCONT')
+  }
+  await eventually(
+    async () => valueOf(await scrape(hung), 'berth_tokens_live') === 0,
+    'it is asked again',
+    30_000,
+  )
+})
+
+/** A process and its children. */
+function familyOf(parent: number): number[] {
+  const children = readdirSync('/proc').filter((name) => {
+    if (!/^\d+$/.test(name)) return false
+    try {
+      return readFileSync(`/proc/${name}/status`, 'utf8').includes(`\nPPid:\t${parent}\n`)
+    } catch {
+      return false // it has ended meanwhile
+    }
+  })
+  return [parent, ...children.map(Number)]
+}
 
 test('several who look within 15 seconds cost one question', async (t) => {
   const calm = await startServer(t)

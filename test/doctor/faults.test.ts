@@ -50,7 +50,7 @@ interface Fault {
   readonly inject: (
     undo: (work: () => unknown) => void,
   ) => LookOptions | undefined | void | Promise<LookOptions | undefined | void>
-  readonly needs?: 'root' | 'slapd' | 'nobody'
+  readonly needs?: 'root' | 'slapd'
 }
 
 /** Read-only, full, and without inodes takes a file system of its own. */
@@ -111,6 +111,25 @@ if (slapd !== undefined) {
 const secure = (more: Readonly<Record<string, unknown>> = {}) => ({
   directory: { ...siteTable(slapd as Slapd, { timeout_seconds: 20, ...more }) },
 })
+
+/** By an authority that the trusted one has made, and without that one's certificate beside it. */
+const leafAlone = (): Certificate => {
+  const between = site.authority.issue(
+    'between',
+    'DNS:between\nbasicConstraints=critical,CA:TRUE',
+    2,
+  )
+  const path = (kind: string): string => join(directory, `leaf.${kind}`)
+  const openssl = (...args: readonly string[]): unknown =>
+    execFileSync('openssl', args, { stdio: 'ignore' })
+  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes']
+  openssl('req', '-new', ...key, '-subj', '/CN=leaf', '-keyout', path('key'), '-out', path('csr'))
+  writeFileSync(path('ext'), `subjectAltName=IP:${site.address}\n`)
+  const signer = ['-CA', between.certificateFile, '-CAkey', between.keyFile, '-CAcreateserial']
+  const what = ['-in', path('csr'), '-extfile', path('ext'), '-days', '90']
+  openssl('x509', '-req', ...what, ...signer, '-out', path('pem'))
+  return { keyFile: path('key'), certificateFile: path('pem') }
+}
 
 /** A database of its own: of another encoding, or with nothing in it. */
 const freshDatabase = async (
@@ -466,6 +485,10 @@ const faults: Readonly<Record<string, Fault>> = {
       certificateOf(stranger.issue('front', `IP:${site.address}`, 90), undo)
     },
   },
+  'a chain without the certificate in between': {
+    found: ['public-certificate-chain'],
+    inject: (undo) => certificateOf(leafAlone(), undo),
+  },
   'a proxy that adds to X-Forwarded-For': {
     found: ['proxy-forwarded-for'],
     inject: (undo) => through({ addsForwarded: true }, undo),
@@ -496,19 +519,21 @@ const faults: Readonly<Record<string, Fault>> = {
     found: ['proxy-websocket'],
     inject: (undo) => through({ withoutUpgrade: true }, undo),
   },
-  'a builder without its programs': {
-    needs: 'root',
+  'a builder of root without its programs': {
     found: ['builder-apptainer', 'builder-bubblewrap'],
     inject: () => {
       const empty = mkdtempSync(join(directory, 'empty-'))
       const config = join(directory, 'builder.toml')
       writeFileSync(config, `root = "${empty}"\n`)
       const builders = [{ name: 'local', runner_config: config }]
-      return { host: { searchPath: empty }, changes: { builder: { enabled: true, builders } } }
+      const account = { uid: 0, name: 'root' }
+      return {
+        host: { searchPath: empty, account },
+        changes: { builder: { enabled: true, builders } },
+      }
     },
   },
   'a builder without its programs and accounts': {
-    needs: 'nobody',
     found: ['builder-apptainer', 'builder-bubblewrap', 'builder-newuidmap', 'builder-subuid'],
     inject: () => {
       const empty = mkdtempSync(join(directory, 'empty-'))
@@ -517,7 +542,7 @@ const faults: Readonly<Record<string, Fault>> = {
       writeFileSync(subuidFile, 'somebody:100000:65536\n')
       const builders = [{ name: 'local', runner_config: config }]
       return {
-        host: { searchPath: empty, subuidFile },
+        host: { searchPath: empty, subuidFile, account: { uid: 990, name: 'berth-builder' } },
         changes: { builder: { enabled: true, builders } },
       }
     },
@@ -555,7 +580,6 @@ const faults: Readonly<Record<string, Fault>> = {
 
 function why({ needs }: Fault): false | string {
   if (needs === 'root' && !isRoot) return 'only root can do this to a host'
-  if (needs === 'nobody' && isRoot) return 'root needs none of it'
   return needs === 'slapd' ? skipSlapd : false
 }
 

@@ -1,11 +1,14 @@
 /** berthctl doctor as administrators call it: a site that is well, one that is not, and one that is not there. */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { after } from 'node:test'
 
 import { pathOf, run } from '../admin/command.ts'
+import { makeHost } from '../admin/host.ts'
+import { freePort } from '../support/free-port.ts'
 import { isRoot, startDoctorSite } from './site.ts'
 
 const site = await startDoctorSite({ after })
@@ -71,4 +74,38 @@ test('few open files are found where they are set', async () => {
   const found = findings.find(({ check }) => check === 'host-open-files')
   assert.equal(found?.state, 'fault')
   assert.match(found?.what ?? '', /1024/)
+})
+
+test('with the server stopped the rest is looked at, and nothing is left running', async (t) => {
+  const host = await makeHost(t)
+  await (await host.start()).end('SIGTERM')
+  const env = { ...host.env, BERTH_PUBLIC_URL: `http://127.0.0.1:${host.port}` }
+  const { code, stdout } = await run('berthctl', ['doctor', '--json'], { env })
+  const { findings } = JSON.parse(stdout) as { findings: { check: string; state: string }[] }
+  const of = (state: string): string[] =>
+    findings.filter((finding) => finding.state === state).map(({ check }) => check)
+  assert.deepEqual(
+    of('fault').filter((check) => !ofThisMachine.has(check)),
+    ['public-answers'],
+  )
+  assert.ok(of('ok').includes('database-migrations'))
+  assert.ok(of('ok').includes('store-marker'))
+  assert.ok(of('skipped').includes('proxy-cuts'))
+  assert.equal(code, 1)
+  assert.deepEqual(host.postmasters(), [])
+})
+
+test('where Berth was never started it makes nothing', async (t) => {
+  const directory = mkdtempSync(join(tmpdir(), 'berth-nothing-'))
+  t.after(() => rmSync(directory, { recursive: true, force: true }))
+  const env = {
+    BERTH_CONFIG: '/dev/null',
+    BERTH_DATA_DIR: join(directory, 'data'),
+    BERTH_PUBLIC_URL: `http://127.0.0.1:${await freePort()}`,
+  }
+  const { code, stdout } = await run('berthctl', ['doctor'], { env })
+  assert.equal(code, 1)
+  assert.match(stdout, /^FAULT data-directory: /m)
+  assert.match(stdout, /^FAULT public-answers: /m)
+  assert.deepEqual(readdirSync(directory), [])
 })
