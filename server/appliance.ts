@@ -97,8 +97,6 @@ export interface Appliance {
   readonly recount: (repairBy?: AccountActor) => Promise<RecountResult>
   /** Whether it can work, check by check. */
   readonly health: Health
-  /** Whether nothing that a request needs is missing. */
-  readonly ready: () => Promise<boolean>
   readonly close: () => Promise<void>
 }
 
@@ -267,7 +265,6 @@ async function assemble(
       }),
     recount: async (repairBy) => await recount(database, { repairBy }),
     health,
-    ready: async () => (await health()).status !== 'not ready',
     close: async () => {
       await builder.queue.stop()
       await Promise.all([thread.close(), certificates.close(), imageChecks.close(), scrub.close()])

@@ -22,7 +22,8 @@ export const statusCommand: Command = {
     const config = configOfServer()
     await withAppliance(config, async (appliance) => {
       const { database } = appliance
-      const isReady = await appliance.ready()
+      const { status, checks } = await appliance.health()
+      const isReady = status !== 'not ready'
       await checkBackupAge(database, config.backup?.alarmHours)
       const backup = await lastGoodBackup(database)
       const alarms = await listAlarms(database)
@@ -30,11 +31,13 @@ export const statusCommand: Command = {
       const late = jobs.filter(({ isLate }) => isLate)
       if (!isReady || alarms.length > 0 || late.length > 0) process.exitCode = 1
       if (values.json === true) {
-        const report = { ready: isReady, alarms, backup: backup ?? null, jobs }
+        const report = { ready: isReady, checks, alarms, backup: backup ?? null, jobs }
         process.stdout.write(`${JSON.stringify(report, null, 2)}\n`)
         return
       }
+      const amiss = Object.entries(checks).filter(([, state]) => state !== 'ok')
       process.stdout.write(`database and store: ${isReady ? 'ready' : 'NOT READY'}\n`)
+      for (const [name, state] of amiss) process.stdout.write(`${name}: ${state}\n`)
       for (const { message, raisedAt } of alarms) {
         process.stdout.write(`ALARM since ${raisedAt.toISOString()}: ${message}\n`)
       }

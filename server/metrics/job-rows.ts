@@ -80,13 +80,20 @@ export function driftRow(database: Database): MetricSource {
     name: 'quota_drift',
     metrics: [
       { name: 'berth_quota_drifted_spaces', help: 'Spaces whose ledger the last recount refuted.' },
+      { name: 'berth_quota_drift_bytes', help: 'By how much, all of them together.' },
     ],
     read: async () => {
-      const [row] = await database.query<{ count: number }>(sql`
-        select coalesce(max(case when jsonb_typeof(details -> 'drifted') = 'array'
-            then jsonb_array_length(details -> 'drifted') else 1 end), 0) as "count"
-        from alarms where name = 'quota-drift'`)
-      return [{ metric: 'berth_quota_drifted_spaces', value: row?.count ?? 0 }]
+      const [row] = await database.query<{ spaces: number; bytes: number }>(sql`
+        select count(*) as "spaces",
+          coalesce(sum(abs((one ->> 'usedBytes')::float8 - (one ->> 'countedUsedBytes')::float8)
+            + abs((one ->> 'reservedBytes')::float8 - (one ->> 'countedReservedBytes')::float8)), 0)
+            ::float8 as "bytes"
+        from alarms, jsonb_array_elements(details -> 'drifted') one
+        where name = 'quota-drift'`)
+      return [
+        { metric: 'berth_quota_drifted_spaces', value: row?.spaces ?? 0 },
+        { metric: 'berth_quota_drift_bytes', value: row?.bytes ?? 0 },
+      ]
     },
   }
 }

@@ -15,6 +15,7 @@ import { serveMetrics } from '../../server/metrics/serve.ts'
 import { CachedSource } from '../../server/metrics/source.ts'
 import { CertificateAuthority } from '../support/certificate-authority.ts'
 import { Client } from '../support/client.ts'
+import { freePort } from '../support/free-port.ts'
 import { eventually, startServer } from '../support/server.ts'
 import type { TestServer } from '../support/server.ts'
 import { makeSif } from '../support/sif.ts'
@@ -121,6 +122,30 @@ test('uploads, tokens and builds are counted as their rows are', async (t) => {
   assert.ok(Math.abs(valueOf(text, 'berth_database_clock_skew_seconds') ?? 9) < 2)
   assert.equal(valueOf(text, 'berth_audit_failures_total'), 0)
   assert.equal(valueOf(text, 'berth_source_up', { source: 'tokens' }), 1)
+})
+
+test('a ledger that the recount refutes is told, by how much', async (t) => {
+  const wrong = await startServer(t, { leavesUploads: true })
+  const user = await wrong.user('ledger')
+  assert.equal((await user.push('ledger/a/b', 'latest', makeSif({ seed: 'ledger' }))).status, 200)
+  await wrong.db.query(sql`update entities set used_bytes = used_bytes + 1000`)
+  await wrong.appliance.recount()
+  const text = await scrape(wrong)
+  assert.equal(valueOf(text, 'berth_quota_drifted_spaces'), 1)
+  assert.equal(valueOf(text, 'berth_quota_drift_bytes'), 1000)
+  await wrong.db.query(sql`update entities set used_bytes = used_bytes - 1000`)
+})
+
+test('a portal that is down is counted, as what it is', async (t) => {
+  const url = `http://127.0.0.1:${await freePort()}/login`
+  const portal = { provider: 'portal', url, allow_plain: true, format: 'json', success_field: 'ok' }
+  const lonely = await startServer(t, { settings: { directory: portal } })
+  await signIn(lonely, 'somebody', 'a-password')
+  const text = await scrape(lonely)
+  const asked = { question: 'sign-in', outcome: 'unavailable' }
+  assert.equal(valueOf(text, 'berth_directory_duration_seconds_count', asked), 1)
+  assert.equal(valueOf(text, 'berth_sign_ins_total', { outcome: 'unavailable' }), 1)
+  assert.equal(valueOf(text, 'berth_sign_ins_total', { outcome: 'refused' }), 0)
 })
 
 test('what cannot be asked is left out, not guessed, and the rest is told', async (t) => {

@@ -125,6 +125,7 @@ async function everything(t: Parameters<typeof startServer>[0]): Promise<string>
     insert into backups (id, name, directory, ended_at, outcome)
     values (${'a'.repeat(24)}, 'one', '/b', now(), 'complete')`)
   await server.db.query(sql`
-    insert into alarms (name, message) values ('quota-drift', 'The quota ledger is wrong.')`)
+    insert into alarms (name, message, details)
+    values ('quota-drift', 'The quota ledger is wrong.', ${'{"drifted":[]}'})`)
   return await meters.print()
 }
