@@ -6,10 +6,14 @@ import { buildCommand } from './commands/build.ts'
 import { builderCommand } from './commands/builder.ts'
 import { directoryCommand } from './commands/directory.ts'
 import { groupCommand } from './commands/group.ts'
+import { imageCommand } from './commands/image.ts'
 import { keyCommand } from './commands/key.ts'
 import { keyringCommand } from './commands/keyring.ts'
 import { policyCommand } from './commands/policy.ts'
+import { quotaCommand } from './commands/quota.ts'
 import { remoteCommand } from './commands/remote.ts'
+import { retentionCommand } from './commands/retention.ts'
+import { scrubCommand } from './commands/scrub.ts'
 import { statusCommand } from './commands/status.ts'
 import { sweepCommand } from './commands/sweep.ts'
 import { tokenCommand } from './commands/token.ts'
@@ -22,10 +26,14 @@ const commands: Readonly<Record<string, Command>> = {
   builder: builderCommand,
   directory: directoryCommand,
   group: groupCommand,
+  image: imageCommand,
   key: keyCommand,
   keyring: keyringCommand,
   policy: policyCommand,
+  quota: quotaCommand,
   remote: remoteCommand,
+  retention: retentionCommand,
+  scrub: scrubCommand,
   status: statusCommand,
   sweep: sweepCommand,
   token: tokenCommand,
@@ -44,10 +52,14 @@ const help = `berthctl: administers the Berth of this host
                                         the builds of the remote builder
   berthctl directory test NAME          asks LDAP or the portal about a person, step by step
   berthctl group list [--json]          the groups of the directory and their members
+  berthctl image deleted|restore|purge  deleted images that can be brought back
   berthctl key list|show|retire         the signing keys of the keystore; tombstone takes one out
   berthctl keyring export DIR           the keys as hosts read them, and who may sign what runs there
   berthctl policy list|set|check        which images the spaces take
+  berthctl quota recount [--repair]     proves what the spaces are charged
   berthctl remote [NAME] [--url URL]    writes this endpoint into your remote.yaml
+  berthctl retention list|set|preview   what spaces keep, and what they let go
+  berthctl scrub [--all], scrub status  reads the store again and finds what is damaged
   berthctl status [--json]              whether Berth is well, and what needs you
   berthctl sweep [--json]               gives disk space back now
   berthctl token list|revoke            the access tokens of accounts

@@ -8,7 +8,9 @@ import { collectionOperations, collectionRoutes } from './api/collection-routes.
 import { keyOperations, keyRoutes } from './api/key-routes.ts'
 import { openApiRoutes } from './api/openapi.ts'
 import { policyOperations, policyRoutes } from './api/policy-routes.ts'
+import { retentionOperations, retentionRoutes } from './api/retention-routes.ts'
 import { tokenOperations, tokenRoutes } from './api/token-routes.ts'
+import { trashOperations, trashRoutes } from './api/trash-routes.ts'
 import { usageOperations, usageRoutes } from './api/usage-routes.ts'
 import type { Appliance } from './appliance.ts'
 import { hostRoutes } from './build-api/host-routes.ts'
@@ -101,6 +103,8 @@ export function createApp(appliance: Appliance): Express {
   app.use(usageRoutes(registry, appliance.signIn))
   app.use(keyRoutes(appliance.keystore, registry))
   app.use(policyRoutes(appliance.policy))
+  app.use(retentionRoutes(appliance.retention))
+  app.use(trashRoutes(appliance.trash))
   app.use(hkpRoutes(appliance.keystore))
   app.use(hkp2Routes(appliance.keystore))
   app.use(enterpriseKeyRoutes(appliance.keystore))
@@ -111,6 +115,8 @@ export function createApp(appliance: Appliance): Express {
       ...collectionOperations,
       ...keyOperations,
       ...policyOperations,
+      ...retentionOperations,
+      ...trashOperations,
     ]),
   )
   app.use(publicPages(config))

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 
+import type { AccountActor } from './accounts/actor.ts'
 import type { DirectoryRules } from './accounts/directory-accounts.ts'
 import { GroupSpaces } from './accounts/group-spaces.ts'
 import { RegistryTokens } from './accounts/registry-tokens.ts'
@@ -25,11 +26,16 @@ import { CollectionAccess } from './content/collection-access.ts'
 import { DownloadCounts } from './content/download-counts.ts'
 import { HashThread } from './content/hash-thread.ts'
 import { ImagePolicy } from './content/image-policy.ts'
+import { recount } from './content/recount.ts'
+import type { RecountResult } from './content/recount.ts'
 import { Registry } from './content/registry.ts'
 import { LibraryReports } from './content/reports.ts'
+import { Retention } from './content/retention.ts'
+import { Scrub } from './content/scrub.ts'
 import { SpaceQuotas } from './content/space-quotas.ts'
 import { sweep } from './content/sweep.ts'
 import type { SweepResult } from './content/sweep.ts'
+import { Trash } from './content/trash.ts'
 import { Turns } from './content/turns.ts'
 import { Uploads } from './content/uploads.ts'
 import { openDatabase, sql } from './database.ts'
@@ -49,6 +55,9 @@ export interface Appliance {
   readonly database: Database
   readonly registry: Registry
   readonly policy: ImagePolicy
+  readonly trash: Trash
+  readonly retention: Retention
+  readonly scrub: Scrub
   readonly collectionAccess: CollectionAccess
   readonly uploads: Uploads
   readonly blobUploads: BlobUploads
@@ -71,6 +80,8 @@ export interface Appliance {
     readonly confirmed?: boolean
   }) => Promise<RevalidationResult | undefined>
   readonly sweep: () => Promise<SweepResult>
+  /** Counts anew what the spaces hold; with an account, in whose name it is put right. */
+  readonly recount: (repairBy?: AccountActor) => Promise<RecountResult>
   /** Whether the database and the store answer. */
   readonly ready: () => Promise<boolean>
   readonly close: () => Promise<void>
@@ -141,15 +152,26 @@ async function assemble(
   const downloads = new DownloadCounts(database, log)
   const imageChecks = new ImageChecks(database, blobs, log)
   const policy = new ImagePolicy(database, blobs, imageChecks, config.library.images)
+  const { undeleteDays } = config.library
+  const trash = new Trash(database, blobs, policy, { undeleteDays, defaultQuotaBytes })
   const registry = new Registry(database, blobs, {
     defaultQuotaBytes,
     groupSpaces,
     policy,
     downloads,
+    trash,
   })
   const thread = new HashThread()
   const certificates = new CertificateReader()
   const hashing = { thread, turns: new Turns() }
+  const scrub = new Scrub({
+    database,
+    blobs,
+    log,
+    days: config.storage.scrubDays,
+    bytesPerSecond: config.storage.scrubBytesPerSecond,
+    isPushing: () => hashing.turns.isAnyBusy,
+  })
   const limits = {
     defaultQuotaBytes,
     maxImageBytes: config.library.maxImageBytes,
@@ -186,6 +208,9 @@ async function assemble(
     database,
     registry,
     policy,
+    trash,
+    retention: new Retention(database, trash),
+    scrub,
     builder,
     collectionAccess: new CollectionAccess(database, registry),
     uploads,
@@ -215,7 +240,15 @@ async function assemble(
     revalidate: async (options = {}) =>
       directory && (await revalidate(database, { directory, rules, ...options })),
     sweep: async () =>
-      await sweep({ database, blobs, uploads, blobUploads, graceHours: config.storage.graceHours }),
+      await sweep({
+        database,
+        blobs,
+        uploads,
+        blobUploads,
+        trash,
+        graceHours: config.storage.graceHours,
+      }),
+    recount: async (repairBy) => await recount(database, { repairBy }),
     ready: async () => {
       try {
         await Promise.all([database.query(sql`select 1`), blobs.freeBytes()])
@@ -227,7 +260,7 @@ async function assemble(
     },
     close: async () => {
       await builder.queue.stop()
-      await Promise.all([thread.close(), certificates.close(), imageChecks.close()])
+      await Promise.all([thread.close(), certificates.close(), imageChecks.close(), scrub.close()])
       await downloads.close()
       await database.close()
       await options.leave()

@@ -104,6 +104,8 @@ const schema = z.strictObject({
     .strictObject({
       valid_days: z.number().int().min(1).max(366).default(365),
       per_account: z.number().int().min(1).max(1000).default(20),
+      /** Sends a message with its headers, as ["/usr/sbin/sendmail", "-t", "-i"]; empty: no mail. */
+      mail_command: z.array(z.string().min(1)).default([]),
     })
     .prefault({}),
   quota: z
@@ -125,6 +127,8 @@ const schema = z.strictObject({
       max_image: bytes.default(units.TiB),
       /** Which images are taken where a space has no rule of its own: verified by the keystore, or any. */
       images: z.enum(['any', 'verified']).default('any'),
+      /** A deleted image can be restored for so long; 0: it cannot. */
+      undelete_days: z.number().int().min(0).max(366).default(7),
     })
     .prefault({}),
   uploads: z
@@ -141,6 +145,10 @@ const schema = z.strictObject({
       keep_free: bytes.default(units.GiB),
       /** Bytes of a deleted image stay on disk this long, so that running downloads end well. */
       grace_hours: z.number().min(0).max(720).default(24),
+      /** Every stored file is read again and compared with its hash once in so many days. */
+      scrub_days: z.number().min(1).max(366).default(7),
+      /** How fast, in a second, while nobody pushes; a sixteenth of it while somebody does. */
+      scrub_rate: bytes.pipe(z.number().min(units.MiB)).default(64 * units.MiB),
     })
     .prefault({}),
   keystore: z
@@ -194,7 +202,11 @@ export interface Config {
     readonly passwordUrl: string | undefined
     readonly revalidateMinutes: number
   }
-  readonly tokens: { readonly validDays: number; readonly perAccount: number }
+  readonly tokens: {
+    readonly validDays: number
+    readonly perAccount: number
+    readonly mailCommand: readonly string[]
+  }
   readonly quotaBytes: number
   readonly library: {
     readonly defaultEntity: string
@@ -203,9 +215,15 @@ export interface Config {
     readonly partBytes: number
     readonly maxImageBytes: number
     readonly images: 'any' | 'verified'
+    readonly undeleteDays: number
   }
   readonly uploads: { readonly expireHours: number; readonly idleSeconds: number }
-  readonly storage: { readonly keepFreeBytes: number; readonly graceHours: number }
+  readonly storage: {
+    readonly keepFreeBytes: number
+    readonly graceHours: number
+    readonly scrubDays: number
+    readonly scrubBytesPerSecond: number
+  }
   readonly keystore: { readonly anonymousUpdates: boolean }
   readonly builder: BuilderSettings
   readonly log: { readonly level: Settings['log']['level'] }
@@ -297,7 +315,11 @@ export function makeConfig(
       passwordUrl: data.sign_in.password_url,
       revalidateMinutes: data.sign_in.revalidate_minutes,
     },
-    tokens: { validDays: data.tokens.valid_days, perAccount: data.tokens.per_account },
+    tokens: {
+      validDays: data.tokens.valid_days,
+      perAccount: data.tokens.per_account,
+      mailCommand: data.tokens.mail_command,
+    },
     quotaBytes: data.quota.default,
     library: {
       defaultEntity: data.library.default_entity,
@@ -306,9 +328,15 @@ export function makeConfig(
       partBytes: data.library.part_size,
       maxImageBytes: data.library.max_image,
       images: data.library.images,
+      undeleteDays: data.library.undelete_days,
     },
     uploads: { expireHours: data.uploads.expire_hours, idleSeconds: data.uploads.idle_seconds },
-    storage: { keepFreeBytes: data.storage.keep_free, graceHours: data.storage.grace_hours },
+    storage: {
+      keepFreeBytes: data.storage.keep_free,
+      graceHours: data.storage.grace_hours,
+      scrubDays: data.storage.scrub_days,
+      scrubBytesPerSecond: data.storage.scrub_rate,
+    },
     keystore: { anonymousUpdates: data.keystore.anonymous_updates },
     builder: builderSettings(data.builder),
     log: { level: data.log.level },

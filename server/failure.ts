@@ -32,6 +32,7 @@ export type FailureSubject =
   | 'upload'
   | 'blob'
   | 'key'
+  | 'rule'
   | 'build'
   | 'builder'
   | 'context'

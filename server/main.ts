@@ -6,6 +6,7 @@ import type { Appliance } from './appliance.ts'
 import { ConfigError, readConfig } from './config.ts'
 import type { Config } from './config.ts'
 import { Failure } from './failure.ts'
+import { housekeepingOf } from './housekeeping.ts'
 import { listen } from './listener.ts'
 import { createLog } from './log.ts'
 import { startSchedule } from './schedule.ts'
@@ -33,36 +34,7 @@ async function serve(appliance: Appliance, signalled: Promise<string>): Promise<
   const sockets = createSockets(appliance)
   const listener = await listen(createApp(appliance), { ...config.listen, idleSeconds, sockets })
   if (config.builder.enabled) appliance.builder.queue.start()
-  const jobs = [
-    {
-      name: 'sweep',
-      cron: '*/15 * * * *',
-      run: async (): Promise<object> => await appliance.sweep(),
-    },
-    {
-      name: 'revalidation',
-      cron: `*/${config.signIn.revalidateMinutes} * * * *`,
-      run: async (): Promise<object> => (await appliance.revalidate()) ?? {},
-    },
-    {
-      name: 'image signatures',
-      cron: '* * * * *',
-      run: async (): Promise<object> => await appliance.imageChecks.workOff(),
-    },
-    {
-      name: 'builds',
-      cron: '23 * * * *',
-      run: async (): Promise<object> => await appliance.builder.expire(),
-    },
-    {
-      name: 'sign-in attempts',
-      cron: '7 * * * *',
-      run: async (): Promise<object> => ({
-        forgotten: await appliance.signIn.forgetOldAttempts(),
-      }),
-    },
-  ]
-  const schedule = startSchedule(jobs, appliance.database, log)
+  const schedule = startSchedule(housekeepingOf(appliance), appliance.database, log)
   process.stdout.write(welcome(config, first))
 
   void (async () => {

@@ -1,24 +1,31 @@
 import { parseArgs } from 'node:util'
 
 import { listAlarms } from '../../server/alarms.ts'
+import { housekeepingOf } from '../../server/housekeeping.ts'
+import { listJobs } from '../../server/job-runs.ts'
+import type { JobState } from '../../server/job-runs.ts'
 import type { Command } from '../command.ts'
+import { table } from '../table.ts'
 import { configOfServer, withAppliance } from '../with-appliance.ts'
 
 const help = `berthctl status [--json]: whether Berth is well, and what needs you
 
-Exit status 1 while there is an alarm or a part that does not answer.
+Shows the alarms, and when each job of the clock ran last, what came of it, and when it is due next.
+Exit status 1 while there is an alarm, a part that does not answer or a job that is late.
 `
 
 export const statusCommand: Command = {
   help,
   run: async (args) => {
     const { values } = parseArgs({ args: [...args], options: { json: { type: 'boolean' } } })
-    await withAppliance(configOfServer(), async ({ database, ready }) => {
-      const isReady = await ready()
-      const alarms = await listAlarms(database)
-      if (!isReady || alarms.length > 0) process.exitCode = 1
+    await withAppliance(configOfServer(), async (appliance) => {
+      const isReady = await appliance.ready()
+      const alarms = await listAlarms(appliance.database)
+      const jobs = await listJobs(appliance.database, housekeepingOf(appliance))
+      const late = jobs.filter(({ isLate }) => isLate)
+      if (!isReady || alarms.length > 0 || late.length > 0) process.exitCode = 1
       if (values.json === true) {
-        process.stdout.write(`${JSON.stringify({ ready: isReady, alarms }, null, 2)}\n`)
+        process.stdout.write(`${JSON.stringify({ ready: isReady, alarms, jobs }, null, 2)}\n`)
         return
       }
       process.stdout.write(`database and store: ${isReady ? 'ready' : 'NOT READY'}\n`)
@@ -26,6 +33,44 @@ export const statusCommand: Command = {
         process.stdout.write(`ALARM since ${raisedAt.toISOString()}: ${message}\n`)
       }
       if (alarms.length === 0) process.stdout.write('alarms: none\n')
+      for (const job of late) process.stdout.write(`LATE: ${lateWords(job)}\n`)
+      process.stdout.write(`\n${jobTable(jobs)}`)
     })
   },
+}
+
+function jobTable(jobs: readonly JobState[]): string {
+  const rows = jobs.map((job) => [
+    job.name,
+    job.lastRun === undefined ? 'never' : minuteOf(job.lastRun.beganAt),
+    outcomeOf(job),
+    minuteOf(job.nextDueAt),
+  ])
+  return table([['Job', 'Last run (UTC)', 'Result', 'Next (UTC)'], ...rows])
+}
+
+function outcomeOf({ lastRun }: JobState): string {
+  if (lastRun === undefined) return ''
+  if (lastRun.error !== null) return `FAILED: ${lastRun.error}`
+  if (lastRun.endedAt === null) return 'running'
+  const numbers = Object.entries(lastRun.result ?? {})
+    .filter(([, value]) => typeof value === 'number' && value > 0)
+    .map(([name, value]) => `${wordsOfName(name)} ${String(value)}`)
+  return numbers.length === 0 ? 'done' : numbers.join(', ')
+}
+
+/** imagesGivenUp → "images given up". */
+function wordsOfName(name: string): string {
+  return name.replaceAll(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`)
+}
+
+function lateWords({ name, lastSuccessAt, nextDueAt }: JobState): string {
+  const due = `was due since then, and is due next at ${minuteOf(nextDueAt)}`
+  if (lastSuccessAt === undefined)
+    return `${name} has never worked; it ${due}. Is the server running?`
+  return `${name} worked last at ${minuteOf(lastSuccessAt)}, ${due}. Is the server running?`
+}
+
+function minuteOf(moment: Date): string {
+  return moment.toISOString().slice(0, 16)
 }

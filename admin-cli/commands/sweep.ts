@@ -1,30 +1,29 @@
 import { parseArgs } from 'node:util'
 
 import type { SweepResult } from '../../server/content/sweep.ts'
+import { runRecorded } from '../../server/job-runs.ts'
 import type { Command } from '../command.ts'
 import { CommandError } from '../exit.ts'
 import { configOfServer, withAppliance } from '../with-appliance.ts'
 
 const help = `berthctl sweep [--json]: gives disk space back now
 
-Ends uploads that went quiet, and removes the bytes of images that were deleted longer ago than the
-grace time. The server does the same every 15 minutes.
+Ends uploads that went quiet, and removes the bytes of images that nobody can restore any more
+(library.undelete_days) and that were deleted longer ago than the grace time. The server does the same every 15 minutes.
 `
-
-// The name under which the server's schedule runs it: one sweep at a time.
-const lock = 'job sweep'
 
 export const sweepCommand: Command = {
   help,
   run: async (args) => {
     const { values } = parseArgs({ args: [...args], options: { json: { type: 'boolean' } } })
     await withAppliance(configOfServer(), async ({ database, sweep }) => {
-      const alone = await database.exclusively(lock, async () => {
-        const result = await sweep()
-        const text = values.json === true ? JSON.stringify(result) : summary(result)
-        process.stdout.write(`${text}\n`)
-      })
-      if (!alone) throw new CommandError('The server is sweeping right now: try again later.')
+      // As the server's schedule runs it: one sweep at a time.
+      const result = await runRecorded(database, 'sweep', 'command', sweep)
+      if (result === undefined) {
+        throw new CommandError('The server is sweeping right now: try again later.')
+      }
+      const text = values.json === true ? JSON.stringify(result) : summary(result)
+      process.stdout.write(`${text}\n`)
     })
   },
 }
@@ -34,6 +33,7 @@ function summary(result: SweepResult): string {
     `bytes freed:                  ${result.bytesFreed}`,
     `blobs removed:                ${result.blobsRemoved}`,
     `blobs waiting, newly:         ${result.blobsCondemned}`,
+    `deleted images given up:      ${result.imagesGivenUp}`,
     `files without a row removed:  ${result.orphansRemoved}`,
     `quiet uploads ended:          ${result.uploadsEnded}`,
   ].join('\n')

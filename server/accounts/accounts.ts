@@ -46,6 +46,13 @@ export const directoryOperator: AccountActor = {
   address: 'directory',
 }
 
+/** Who speaks when the clock does something by a rule or because its time is over. */
+export const housekeeper: AccountActor = {
+  ...hostOperator,
+  name: 'housekeeping',
+  address: 'housekeeping',
+}
+
 // A name is also the name of a space in the library, so it has the grammar of one (content/names.ts).
 const namePattern = /^[a-z0-9]+(?:[._-][a-z0-9]+)*$/
 const maxName = 64

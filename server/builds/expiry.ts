@@ -46,7 +46,7 @@ async function removeEphemeral(parts: ExpiryParts): Promise<number> {
   for (const { id, path, tag } of due) {
     const reference = parseImageReference(`${path}:${tag}`, defaults)
     try {
-      await registry.deleteImage(clock, reference, undefined)
+      await registry.deleteImage(clock, reference, undefined, { final: true })
       removed += 1
     } catch (error) {
       // Its owner may have deleted it before, and a build that failed has none.

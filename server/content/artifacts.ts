@@ -16,6 +16,8 @@ import type { SifFacts } from '../sif/inspect.ts'
 import { inspectFile } from './adoption.ts'
 import { claimBlob, linkedAmong, linkedSize, settleClaims, unlinkUnneeded } from './blob-links.ts'
 import type { BlobStore } from './blob-store.ts'
+import { isDamaged } from './damage.ts'
+import { imagesIn } from './images-of-manifest.ts'
 import { findSifFacts, insertSifFacts, putImage } from './images.ts'
 import { parseManifest, sifLayerOf } from './manifest-document.ts'
 import type { ManifestDocument } from './manifest-document.ts'
@@ -30,6 +32,7 @@ import { charge, lockEntity } from './quota.ts'
 import type { Registry } from './registry.ts'
 import { composeSifManifest } from './sif-manifest.ts'
 import { listTagNames, removeTag, setWholeTag, tagsShowing } from './tags.ts'
+import { tagsOfManifests } from './trash-rows.ts'
 
 export interface PushedManifest {
   readonly bytes: Buffer
@@ -83,7 +86,9 @@ export class Artifacts {
 
   /** An index is not counted: who follows it counts with the manifest of his architecture. */
   countDownload(manifest: ManifestRow): void {
-    if (!manifest.isIndex) this.#registry.countDownload(manifest)
+    if (manifest.isIndex) return
+    const { repositoryId, digest } = manifest
+    this.#registry.countDownload({ repositoryId, manifestDigest: digest })
   }
 
   /**
@@ -193,7 +198,7 @@ export class Artifacts {
       }
       const manifest = await findManifest(tx, place.repositoryId, reference.digest)
       if (manifest === undefined) throw noSuchManifest(name, reference)
-      await this.#remove(tx, place, manifest)
+      await this.#remove(tx, place, manifest, actor)
       await audit(tx, actor, { action: 'manifest.delete', target })
     })
   }
@@ -202,10 +207,21 @@ export class Artifacts {
     tx: Db,
     place: { readonly entityId: number; readonly repositoryId: number },
     manifest: ManifestRow,
+    actor: Actor,
   ): Promise<void> {
     const { repositoryId, digest, composed } = manifest
-    if (!composed) return await removeManifests(tx, place, [digest])
+    const deletion = { actor, reason: 'request' } as const
+    if (!composed) {
+      const tags = await tagsOfManifests(tx, repositoryId, [digest])
+      await this.#registry.trash.keep(tx, place, [digest], tags, deletion)
+      return await removeManifests(tx, place, [digest])
+    }
     const children = parseManifest(manifest.bytes, undefined).parts
+    const tags = await tagsOfManifests(
+      tx,
+      repositoryId,
+      children.map((child) => child.digest),
+    )
     for (const tag of await tagsShowing(tx, repositoryId, digest)) {
       await removeTag(tx, repositoryId, tag, undefined)
     }
@@ -216,6 +232,7 @@ export class Artifacts {
         and not exists (select 1 from tags t
           where t.repository_id = m.repository_id and t.manifest_digest = m.digest)`)
     const gone = untagged.map((child) => child.digest)
+    await this.#registry.trash.keep(tx, place, gone, tags, deletion)
     await removeManifests(tx, place, gone)
   }
 
@@ -328,6 +345,8 @@ export class Artifacts {
 
   async #find(db: Db, repositoryId: number, digest: Digest): Promise<FoundBlob | undefined> {
     const size = await linkedSize(db, repositoryId, digest)
+    // One that the scrub put aside is to be pushed again, which a client does when it is not there.
+    if (size !== undefined && (await isDamaged(db, digest))) return undefined
     if (size !== undefined) return { kind: 'file', size }
     const bytes = await findInlineConfig(db, repositoryId, digest)
     return bytes && { kind: 'inline', bytes }
@@ -441,26 +460,6 @@ function blobsOf(document: ManifestDocument, inlineConfig: Buffer | null): Diges
 
 function ownLayers(document: ManifestDocument): Digest[] {
   return document.parts.filter(({ foreign }) => !foreign).map(({ digest }) => digest)
-}
-
-/** The SIF images that a tag on this manifest gives to the library, by architecture. */
-async function imagesIn(
-  tx: Db,
-  repositoryId: number,
-  digest: Digest,
-  document: ManifestDocument,
-): Promise<ReadonlyMap<string, Digest>> {
-  const wanted = document.isIndex ? document.parts.map((part) => part.digest) : [digest]
-  const rows = await tx.query<{ digest: Digest; arch: string | null }>(sql`
-    select m.digest, f.arch from manifests m join sif_facts f on f.digest = m.sif_digest
-    where m.repository_id = ${repositoryId} and m.digest = any(${wanted})`)
-  const archs = new Map(rows.map((row) => [row.digest, row.arch ?? '']))
-  const images = new Map<string, Digest>()
-  for (const one of wanted) {
-    const arch = archs.get(one)
-    if (arch !== undefined && !images.has(arch)) images.set(arch, one)
-  }
-  return images
 }
 
 function digestOf(bytes: Buffer, reference: ManifestReference): Digest {

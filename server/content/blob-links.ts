@@ -28,6 +28,14 @@ export async function linkedSize(
   return row?.size
 }
 
+/** Bytes of a stored blob, whoever serves it. */
+export async function sizeOfBlob(db: Db, digest: Digest): Promise<number | undefined> {
+  const [row] = await db.query<{ size: number }>(
+    sql`select size from blobs where digest = ${digest}`,
+  )
+  return row?.size
+}
+
 /** A repository that serves the blob, of those that the viewer may read. */
 export async function findReadableLink(
   db: Db,

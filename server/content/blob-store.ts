@@ -5,12 +5,14 @@
  *   blobs/sha256/<2 hex>/<64 hex>     a blob; its name is its content's SHA-256
  *   blobs/sha512/<2 hex>/<128 hex>    the same under the other algorithm of the registry
  *   incoming/<upload id>              bytes of an upload that has not ended
+ *   quarantine/<digest>.<time>        what the scrub put aside: bytes that are not those of the name
  *
  * How a blob becomes safe: written to `incoming`, hashed on the way, fdatasync, rename, fsync of the
  * directory, and only then the row. A crash at any point leaves a file without a row at most, which
  * the sweep removes.
  */
 import { constants } from 'node:fs'
+import type { BigIntStats } from 'node:fs'
 import { mkdir, open, readdir, readFile, rename, stat, statfs, unlink } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
@@ -25,11 +27,25 @@ import type { Digest } from './names.ts'
 const layoutVersion = 1
 const algorithms = ['sha256', 'sha512'] as const
 
+/** Tells a file from another that took its name. */
+export interface FileIdentity {
+  readonly size: number
+  readonly inode: string
+  /** Nanoseconds. */
+  readonly changedAt: string
+}
+
+export function identityOf({ size, ino, ctimeNs }: BigIntStats): FileIdentity {
+  return { size: Number(size), inode: String(ino), changedAt: String(ctimeNs) }
+}
+
 export class BlobStore {
   readonly #directory: string
+  readonly #id: string
 
-  private constructor(directory: string) {
+  private constructor(directory: string, id: string) {
     this.#directory = directory
+    this.#id = id
   }
 
   /**
@@ -39,14 +55,15 @@ export class BlobStore {
   static async open(directory: string, database: Database): Promise<BlobStore> {
     const [row] = await database.query<{ id: string }>(sql`select id from store`)
     const marker = await readMarker(join(directory, 'store.json'))
-    if (row === undefined && (marker === undefined || (await isEmpty(directory)))) {
-      await create(directory, database)
-    } else if (row?.id !== marker) {
+    const isNew = row === undefined && (marker === undefined || (await isEmpty(directory)))
+    const id = isNew ? await create(directory, database) : row?.id
+    if (id === undefined || (!isNew && id !== marker)) {
       throw foreignStore(directory, row?.id, marker)
     }
     // A store of before the registry has the first algorithm only.
     await makeDirectories(directory)
-    return new BlobStore(directory)
+    await mkdir(join(directory, 'quarantine'), { recursive: true, mode: 0o700 })
+    return new BlobStore(directory, id)
   }
 
   pathOf(digest: Digest): string {
@@ -108,6 +125,41 @@ export class BlobStore {
     return await readdir(join(this.#directory, 'incoming'))
   }
 
+  /** What there is under a digest's name; undefined where nothing is. */
+  async statBlob(digest: Digest): Promise<FileIdentity | undefined> {
+    try {
+      return identityOf(await stat(this.pathOf(digest), { bigint: true }))
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+      throw error
+    }
+  }
+
+  /** Throws when the disk of the store is not there (any more), which looks like losing all files. */
+  async requireMarker(): Promise<void> {
+    const marker = await readMarker(join(this.#directory, 'store.json'))
+    if (marker !== this.#id) throw foreignStore(this.#directory, this.#id, marker)
+  }
+
+  /** Moves a blob's file aside; returns its name there. */
+  async quarantine(digest: Digest): Promise<string> {
+    const name = `${digest.replace(':', '.')}.${Date.now()}`
+    await rename(this.pathOf(digest), join(this.#directory, 'quarantine', name))
+    await syncDirectory(join(this.#directory, 'quarantine'))
+    await syncDirectory(dirname(this.pathOf(digest)))
+    return name
+  }
+
+  /** Names of what was put aside before `before`. */
+  async listQuarantine(before: Date): Promise<string[]> {
+    const names = await readdir(join(this.#directory, 'quarantine'))
+    return names.filter((name) => Number(name.split('.').at(-1)) < before.getTime())
+  }
+
+  async removeQuarantined(name: string): Promise<void> {
+    await remove(join(this.#directory, 'quarantine', name))
+  }
+
   /** Digests of the files that were last changed before `before`. */
   async *listBlobs(before: Date): AsyncGenerator<Digest> {
     for (const algorithm of algorithms) {
@@ -128,8 +180,9 @@ export class BlobStore {
   }
 }
 
-async function create(directory: string, database: Database): Promise<void> {
+async function create(directory: string, database: Database): Promise<string> {
   await mkdir(join(directory, 'incoming'), { recursive: true, mode: 0o700 })
+  await mkdir(join(directory, 'quarantine'), { recursive: true, mode: 0o700 })
   await makeDirectories(directory)
   const id = newStoreId()
   // A crash before the commit leaves a marker without a row and an empty store: made again.
@@ -142,6 +195,7 @@ async function create(directory: string, database: Database): Promise<void> {
     await rename(join(directory, 'store.json.new'), join(directory, 'store.json'))
     await syncDirectory(directory)
   })
+  return id
 }
 
 /** All 256 beforehand: a new directory entry would have to be flushed for each blob. */

@@ -61,6 +61,6 @@ export class BuiltImages {
     const [entity = '', collection = '', ...rest] = pushed.path.split('/')
     const repository = { entity, collection, container: rest.join('/'), path: pushed.path }
     const reference = { kind: 'digest', repository, digest: pushed.digest } as const
-    await this.#registry.deleteImage(actor, reference, undefined)
+    await this.#registry.deleteImage(actor, reference, undefined, { final: true })
   }
 }

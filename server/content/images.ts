@@ -3,6 +3,7 @@ import type { Viewer } from '../accounts/permissions.ts'
 import { sql } from '../database.ts'
 import type { Db } from '../database.ts'
 import type { SifFacts } from '../sif/inspect.ts'
+import { forgetDamage } from './damage.ts'
 import { insertManifest } from './manifests.ts'
 import type { Arch, Digest, ImageReference, RepositoryPath, Tag } from './names.ts'
 import type { ComposedManifest } from './sif-manifest.ts'
@@ -277,11 +278,12 @@ export async function insertSifBlob(
   await insertSifFacts(tx, digest, facts)
 }
 
-/** Writes down a stored blob. A condemned one lives again. */
+/** Writes down a stored blob. A condemned one lives again, and a damaged one is whole. */
 export async function insertBlob(tx: Db, digest: Digest, size: number): Promise<void> {
   await tx.query(sql`
     insert into blobs (digest, size) values (${digest}, ${size})
     on conflict (digest) do update set condemned_at = null`)
+  await forgetDamage(tx, digest)
 }
 
 export async function insertSifFacts(tx: Db, digest: Digest, facts: SifFacts): Promise<void> {

@@ -123,6 +123,23 @@ export function parseCollectionPath(
   }
 }
 
+/** A space, a collection or a container, told apart by their slashes; nothing is filled in. */
+export function parsePlace(text: string): {
+  entity: string
+  collection: string | undefined
+  container: string | undefined
+} {
+  const [entity = '', collection, ...rest] = splitPath(text)
+  return {
+    entity: parseEntityName(entity),
+    collection: collection === undefined ? undefined : parseSegment(collection, 'collection'),
+    container:
+      rest.length === 0
+        ? undefined
+        : rest.map((part) => parseSegment(part, 'repository')).join('/'),
+  }
+}
+
 /**
  * What the library protocol calls a container. Of one or two segments the missing ones are the
  * defaults, so `alpine` is `library/default/alpine`; with more than three, the container's own name

@@ -241,16 +241,20 @@ export async function removeIfEmpty(tx: Db, repositoryId: number): Promise<void>
       and not exists (select 1 from manifests m where m.repository_id = r.id)
       and not exists (select 1 from uploads u where u.repository_id = r.id)
       and not exists (select 1 from repository_blobs l where l.repository_id = r.id)
+      and not exists (select 1 from deleted_images d where d.repository_id = r.id)
+      and not exists (select 1 from retention_rules k where k.repository_id = r.id)
     returning collection_id as "collectionId", entity_id as "entityId"`)
   if (row === undefined) return
-  // A private collection and a quota were set on purpose: they stay.
+  // A private collection, a quota and a rule were set on purpose: they stay.
   await tx.query(sql`
     delete from collections c
     where c.id = ${row.collectionId} and not c.private
-      and not exists (select 1 from repositories r where r.collection_id = c.id)`)
+      and not exists (select 1 from repositories r where r.collection_id = c.id)
+      and not exists (select 1 from retention_rules k where k.collection_id = c.id)`)
   await tx.query(sql`
     delete from entities e
     where e.id = ${row.entityId} and e.quota_bytes is null
       and not exists (select 1 from collections c where c.entity_id = e.id)
-      and not exists (select 1 from uploads u where u.entity_id = e.id)`)
+      and not exists (select 1 from uploads u where u.entity_id = e.id)
+      and not exists (select 1 from retention_rules k where k.entity_id = e.id)`)
 }

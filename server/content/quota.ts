@@ -130,6 +130,18 @@ export async function credit(tx: Db, entityId: number, size: number): Promise<vo
   await tx.query(sql`update entities set used_bytes = used_bytes - ${size} where id = ${entityId}`)
 }
 
+/** What a recount found (recount.ts), under the entity's lock. */
+export async function correctLedger(
+  tx: Db,
+  entityId: number,
+  counted: { readonly usedBytes: number; readonly reservedBytes: number },
+): Promise<void> {
+  await tx.query(sql`
+    update entities
+    set used_bytes = ${counted.usedBytes}, reserved_bytes = ${counted.reservedBytes}
+    where id = ${entityId}`)
+}
+
 export async function readLedger(db: Db, entityId: number, defaultQuota: number): Promise<Ledger> {
   const [row] = await db.query<Ledger>(sql`
     select coalesce(quota_bytes, ${defaultQuota}) as "quotaBytes", used_bytes as "usedBytes",

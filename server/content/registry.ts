@@ -12,6 +12,7 @@ import { allows, requireAccount, requirePermission, viewerOf } from '../accounts
 import type { Database, Db } from '../database.ts'
 import { Failure, invalid, notFound } from '../failure.ts'
 import type { BlobStore } from './blob-store.ts'
+import { isDamaged } from './damage.ts'
 import type { DownloadCounts } from './download-counts.ts'
 import type { ImagePolicy } from './image-policy.ts'
 import {
@@ -48,6 +49,8 @@ import type { SearchQuery, SearchResult } from './search.ts'
 import { composeSifManifest } from './sif-manifest.ts'
 import { findFace, isTagged, removeTag, selectTags, setTagForArch } from './tags.ts'
 import type { TagRow } from './tags.ts'
+import { tagsOfManifests } from './trash-rows.ts'
+import type { Trash } from './trash.ts'
 import { usageOf } from './usage.ts'
 import type { SpaceUsage } from './usage.ts'
 
@@ -56,6 +59,7 @@ export interface RegistryOptions {
   readonly groupSpaces: GroupSpaces
   readonly policy: ImagePolicy
   readonly downloads: DownloadCounts
+  readonly trash: Trash
 }
 
 export class Registry {
@@ -64,6 +68,7 @@ export class Registry {
   readonly #defaultQuota: number
   readonly #groupSpaces: GroupSpaces
   readonly policy: ImagePolicy
+  readonly trash: Trash
   readonly #downloads: DownloadCounts
 
   constructor(database: Database, blobs: BlobStore, options: RegistryOptions) {
@@ -73,6 +78,7 @@ export class Registry {
     this.#groupSpaces = options.groupSpaces
     this.policy = options.policy
     this.#downloads = options.downloads
+    this.trash = options.trash
   }
 
   // Entities, collections, repositories
@@ -353,12 +359,13 @@ export class Registry {
   /**
    * By tag: the tag goes (of one architecture, if one is named), and each image that has no tag left
    * goes with it. By hash: the image goes with all its tags. Running downloads end well; the bytes
-   * are off the quota at once.
+   * are off the quota at once. The trash keeps it for a while, unless it is `final`.
    */
   async deleteImage(
     actor: Actor,
     reference: ImageReference,
     arch: Arch | undefined,
+    options: { readonly final?: boolean } = {},
   ): Promise<ImageRow> {
     const repository = await this.getRepository(actor, reference.repository)
     requirePermission(actor, 'delete', repository)
@@ -367,12 +374,16 @@ export class Registry {
       await lockEntity(tx, repository.entityId)
       const [image] = await lookUpImages(tx, reference, arch)
       if (image === undefined) throw noSuchImage(reference)
+      const manifests = await manifestsOfSif(tx, repository.id, image.digest)
+      const tags = await tagsOfManifests(tx, repository.id, manifests)
       if (reference.kind === 'tag') {
         await removeTag(tx, repository.id, reference.tag, arch ?? image.arch)
       }
       const gone = reference.kind !== 'tag' || !(await isTagged(tx, repository.id, image.digest))
       if (gone) {
-        await removeManifests(tx, place, await manifestsOfSif(tx, repository.id, image.digest))
+        const deletion = { actor, reason: 'request' } as const
+        if (options.final !== true) await this.trash.keep(tx, place, manifests, tags, deletion)
+        await removeManifests(tx, place, manifests)
       }
       const target =
         reference.kind === 'tag'
@@ -450,13 +461,18 @@ export class Registry {
   }
 
   /** Counts a download of the image; the bytes come from `openBlob`. */
-  countDownload(image: { readonly repositoryId: number }): void {
-    this.#downloads.add(image.repositoryId)
+  countDownload(image: { readonly repositoryId: number; readonly manifestDigest: Digest }): void {
+    this.#downloads.add(image.repositoryId, image.manifestDigest)
   }
 
   /** Opens stored bytes for whoever was allowed to read them when the request or URL was made. */
   async openBlob(digest: Digest, sizeBytes: number): Promise<FileHandle> {
-    return await this.#blobs.openBlob(digest, sizeBytes)
+    return await this.#blobs.openBlob(digest, sizeBytes).catch(async (error: unknown) => {
+      const { code } = error as NodeJS.ErrnoException
+      if (code !== 'ENOENT' || !(await isDamaged(this.#database, digest))) throw error
+      const text = 'The stored bytes of this image were found damaged: it has to be pushed again.'
+      throw notFound('image', text)
+    })
   }
 
   async ledgerOf(entityId: number): Promise<Ledger> {

@@ -1,5 +1,6 @@
 /**
- * The sweep gives disk space back. A blob that no repository links is condemned first and removed
+ * The sweep gives disk space back. A blob that no repository links, and no deleted image that can be
+ * restored needs, is condemned first and removed
  * after the grace time, so that downloads that were handed out end well and a repeated push finds
  * its way. Rows go before files here, in one transaction under the blob's lock; a file that has no
  * row (left by a crash between rename and commit) is removed when it is older than the grace time.
@@ -14,10 +15,13 @@ import type { BlobUploads } from './blob-uploads.ts'
 import type { Digest } from './names.ts'
 import { removeIfEmpty } from './places.ts'
 import { lockEntity } from './quota.ts'
+import type { Trash } from './trash.ts'
 import type { Uploads } from './uploads.ts'
 
 export interface SweepResult {
   readonly uploadsEnded: number
+  /** Deleted images whose days are over. */
+  readonly imagesGivenUp: number
   readonly blobsCondemned: number
   readonly blobsRemoved: number
   readonly bytesFreed: number
@@ -29,6 +33,7 @@ export interface SweepParts {
   readonly blobs: BlobStore
   readonly uploads: Uploads
   readonly blobUploads: BlobUploads
+  readonly trash: Trash
   readonly graceHours: number
 }
 
@@ -36,12 +41,14 @@ export async function sweep(parts: SweepParts): Promise<SweepResult> {
   const { database, uploads, graceHours } = parts
   const uploadsEnded = (await uploads.expire()) + (await parts.blobUploads.expire())
   await uploads.removeOrphans()
+  const { images: imagesGivenUp } = await parts.trash.expire()
   await unlinkAbandoned(database)
   await dropAbandonedNames(database)
   const condemned = await database.query(sql`
     update blobs b set condemned_at = now()
     where b.condemned_at is null
       and not exists (select 1 from repository_blobs l where l.digest = b.digest)
+      and not exists (select 1 from deleted_blobs d where d.digest = b.digest)
     returning 1`)
   const removable = await database.query<{ digest: Digest }>(sql`
     select digest from blobs
@@ -57,6 +64,7 @@ export async function sweep(parts: SweepParts): Promise<SweepResult> {
   const orphansRemoved = await removeOrphans(parts)
   return {
     uploadsEnded,
+    imagesGivenUp,
     blobsCondemned: condemned.length,
     blobsRemoved,
     bytesFreed,
@@ -72,6 +80,7 @@ async function removeBlob(parts: SweepParts, digest: Digest): Promise<number | u
       delete from blobs b
       where b.digest = ${digest} and b.condemned_at is not null
         and not exists (select 1 from repository_blobs l where l.digest = b.digest)
+        and not exists (select 1 from deleted_blobs d where d.digest = b.digest)
       returning b.size`)
     // Before the commit, under the lock: after it, the same bytes could be arriving again. A crash
     // here leaves a condemned row without a file, which the next sweep removes.
@@ -116,7 +125,9 @@ async function dropAbandonedNames(database: Database): Promise<void> {
     select r.id, r.entity_id as "entityId" from repositories r
     where r.updated_at < now() - interval '1 day'
       and not exists (select 1 from images i where i.repository_id = r.id)
-      and not exists (select 1 from manifests m where m.repository_id = r.id)`)
+      and not exists (select 1 from manifests m where m.repository_id = r.id)
+      and not exists (select 1 from deleted_images d where d.repository_id = r.id)
+      and not exists (select 1 from retention_rules k where k.repository_id = r.id)`)
   for (const { id, entityId } of empty) {
     try {
       await database.transaction(async (tx) => {

@@ -9,6 +9,11 @@ export class Turns {
     return this.#busy.has(key)
   }
 
+  /** Whether anything runs that has to be alone: an upload, most likely. */
+  get isAnyBusy(): boolean {
+    return this.#busy.size > 0
+  }
+
   /** Runs `work` unless something else runs under the key; then throws `conflict`. */
   async alone<Result>(key: string, work: () => Promise<Result>): Promise<Result> {
     if (this.#busy.has(key)) {

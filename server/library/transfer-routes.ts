@@ -141,9 +141,10 @@ export function libraryTransferRoutes(parts: LibraryTransferParts): Router {
         digest,
         sizeBytes: size,
         repositoryId,
+        manifestDigest,
       } = await registry.resolve(actor, reference, arch)
       const file = size < redirectFromBytes ? await registry.openBlob(digest, size) : undefined
-      return { digest, size, repositoryId, file }
+      return { digest, size, repositoryId, manifestDigest, file }
     }
     const image = await find().catch(async (error: NodeJS.ErrnoException) => {
       if (error.code !== 'ENOENT') throw error

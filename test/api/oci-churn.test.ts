@@ -36,7 +36,10 @@ const clients = 10
 const seconds = Number(process.env['BERTH_RACE_SECONDS'] ?? 600)
 const restSeconds = Number(process.env['BERTH_RACE_SWEEP_SECONDS'] ?? 0)
 
-const settings = { storage: { keep_free: 0, grace_hours: 0 } }
+const settings = {
+  library: { undelete_days: 0 },
+  storage: { keep_free: 0, grace_hours: 0 },
+}
 const server = await startServer({ after }, { settings })
 
 const containers = ['race/one', 'race/two']

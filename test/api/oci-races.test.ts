@@ -28,7 +28,9 @@ import type { TestServer } from '../support/server.ts'
 import { makeSif } from '../support/sif.ts'
 
 const large = process.env['BERTH_RACE_OPERATIONS'] !== undefined
-const noGrace = { settings: { storage: { keep_free: 0, grace_hours: 0 } } }
+const noGrace = {
+  settings: { library: { undelete_days: 0 }, storage: { keep_free: 0, grace_hours: 0 } },
+}
 const server = await startServer({ after }, noGrace)
 
 test('50 clients push the same blob at once: one file, charged once for each entity', async () => {

@@ -9,10 +9,13 @@ import { eventually, startServer } from '../support/server.ts'
 import type { TestServer } from '../support/server.ts'
 import { makeSif } from '../support/sif.ts'
 
-const noGrace = { settings: { storage: { keep_free: 0, grace_hours: 0 } } }
+// What is deleted is gone: trash.test.ts has the rest.
+const library = { undelete_days: 0 }
+const noUndelete = { settings: { library } }
+const noGrace = { settings: { library, storage: { keep_free: 0, grace_hours: 0 } } }
 
 test('the bytes of a deleted image stay for the grace time, and go after it', async (t) => {
-  const server = await startServer(t)
+  const server = await startServer(t, noUndelete)
   const user = await server.user('alice')
   const sif = makeSif({ seed: 'deleted' })
   await user.push('alice/demo/tool', 'latest', sif)
@@ -48,7 +51,7 @@ test('what an image needs is never touched', async (t) => {
 })
 
 test('a condemned blob that is pushed again lives, with a new grace time', async (t) => {
-  const server = await startServer(t)
+  const server = await startServer(t, noUndelete)
   const user = await server.user('alice')
   const sif = makeSif({ seed: 'again' })
   await user.push('alice/demo/tool', 'latest', sif)
@@ -64,7 +67,7 @@ test('a condemned blob that is pushed again lives, with a new grace time', async
 })
 
 test('a blob that is linked again while the sweep condemns keeps its grace time for later', async (t) => {
-  const server = await startServer(t)
+  const server = await startServer(t, noUndelete)
   const { database } = server.appliance
   const user = await server.user('alice')
   const sif = makeSif({ seed: 'linked' })
@@ -131,7 +134,7 @@ test('files without a row go after the grace time, and other files stay', async 
 })
 
 test('a fresh file without a row stays: an upload may be about to name it', async (t) => {
-  const server = await startServer(t)
+  const server = await startServer(t, noUndelete)
   const orphan = makeSif({ seed: 'fresh' })
   writeFileSync(fileOf(server, orphan), orphan)
   // The time of change, which nobody can set, decides: not that of modification.
@@ -141,7 +144,7 @@ test('a fresh file without a row stays: an upload may be about to name it', asyn
 })
 
 test('a quiet upload ends after the configured time, and gives everything back', async (t) => {
-  const server = await startServer(t, { settings: { uploads: { expire_hours: 2 } } })
+  const server = await startServer(t, { settings: { library, uploads: { expire_hours: 2 } } })
   const user = await server.user('alice')
   const [parts, whole] = [makeSif({ seed: 'parts' }), makeSif({ seed: 'whole' })]
   const upload = await user.openParts('alice/demo/parts', parts)
@@ -159,7 +162,7 @@ test('a quiet upload ends after the configured time, and gives everything back',
 })
 
 test('an upload whose token was revoked ends with the next sweep', async (t) => {
-  const server = await startServer(t)
+  const server = await startServer(t, noUndelete)
   const user = await server.user('alice')
   const upload = await user.openParts('alice/demo/tool', makeSif({ seed: 'revoked' }))
   await user.sendPart(upload, 1)
@@ -169,7 +172,7 @@ test('an upload whose token was revoked ends with the next sweep', async (t) => 
 })
 
 test('places that a broken push left empty disappear, and those in use stay', async (t) => {
-  const server = await startServer(t)
+  const server = await startServer(t, noUndelete)
   const user = await server.user('alice')
   await user.announce('alice/broken/tool', makeSif({ seed: 'never' }))
   await user.push('alice/used/tool', 'latest', makeSif({ seed: 'used' }))

@@ -22,6 +22,7 @@ const composition = [
   'appliance.ts',
   'builder-parts.ts',
   'builder.ts',
+  'housekeeping.ts',
   'main.ts',
   'welcome.ts',
 ]
