@@ -1,5 +1,4 @@
 /** The only wiring: the server, the administrator's commands and the tests open the same parts. */
-import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 
 import type { AccountActor } from './accounts/actor.ts'
@@ -10,14 +9,15 @@ import { revalidate } from './accounts/revalidation.ts'
 import type { RevalidationResult } from './accounts/revalidation.ts'
 import { Roster } from './accounts/roster.ts'
 import { SignIn } from './accounts/sign-in.ts'
-import { openSigningKey } from './accounts/signing-key.ts'
-import type { SigningKey } from './accounts/signing-key.ts'
+import { openSigningKeys } from './accounts/signing-key.ts'
+import type { SigningKeys } from './accounts/signing-key.ts'
 import { TokenRegister } from './accounts/token-register.ts'
 import { Tokens } from './accounts/tokens.ts'
 import { assembleBuilder } from './builder-parts.ts'
 import type { BuilderParts } from './builder-parts.ts'
 import type { QueueTimes } from './builds/queue.ts'
-import { Capabilities } from './capability.ts'
+import { Capabilities, openCapabilityKeys } from './capability.ts'
+import type { CapabilityKeys } from './capability.ts'
 import type { Config } from './config.ts'
 import { Artifacts } from './content/artifacts.ts'
 import { BlobStore } from './content/blob-store.ts'
@@ -26,6 +26,7 @@ import { CollectionAccess } from './content/collection-access.ts'
 import { DownloadCounts } from './content/download-counts.ts'
 import { HashThread } from './content/hash-thread.ts'
 import { ImagePolicy } from './content/image-policy.ts'
+import { Inventory } from './content/inventory.ts'
 import { recount } from './content/recount.ts'
 import type { RecountResult } from './content/recount.ts'
 import { Registry } from './content/registry.ts'
@@ -47,7 +48,6 @@ import { ImageChecks } from './keystore/image-checks.ts'
 import { Keystore } from './keystore/keystore.ts'
 import type { Log } from './log.ts'
 import { migrate } from './migrate.ts'
-import { readOrMakeSecret } from './secret-file.ts'
 
 export interface Appliance {
   readonly config: Config
@@ -66,11 +66,13 @@ export interface Appliance {
   readonly registryTokens: RegistryTokens
   readonly reports: LibraryReports
   readonly quotas: SpaceQuotas
+  readonly inventory: Inventory
   readonly tokenRegister: TokenRegister
   readonly roster: Roster
   readonly keystore: Keystore
   readonly imageChecks: ImageChecks
-  readonly signingKey: SigningKey
+  readonly signingKeys: SigningKeys
+  readonly capabilityKeys: CapabilityKeys
   readonly capabilities: Capabilities
   readonly builder: BuilderParts
   readonly signIn: SignIn
@@ -137,10 +139,12 @@ async function assemble(
   const applied = await migrate(database)
   if (applied.length > 0) log.info({ 'migrations.applied': applied }, 'the database was migrated')
   const blobs = await BlobStore.open(join(config.dataDir, 'store'), database)
-  const signingKey = await openSigningKey(join(config.dataDir, 'secrets/token-signing-key.pem'))
-  const capabilityKey = await readOrMakeSecret(join(config.dataDir, 'secrets/capability-key'), () =>
-    randomBytes(32).toString('hex'),
+  const secrets = join(config.dataDir, 'secrets')
+  const signingKeys = await openSigningKeys(
+    join(secrets, 'token-signing-key.pem'),
+    config.tokens.validDays,
   )
+  const capabilityKeys = await openCapabilityKeys(join(secrets, 'capability-key'))
   const defaultQuotaBytes = config.quotaBytes
   const groupSpaces = new GroupSpaces(config.groups)
   const directory = openDirectory(config.directory, log)
@@ -184,7 +188,7 @@ async function assemble(
   })
   const blobUploads = new BlobUploads(database, blobs, registry, hashing, limits)
   const tokens = new Tokens(database, {
-    key: signingKey,
+    keys: signingKeys,
     issuer: config.publicUrl,
     validDays: config.tokens.validDays,
     perAccount: config.tokens.perAccount,
@@ -217,9 +221,10 @@ async function assemble(
     blobUploads,
     artifacts,
     tokens,
-    registryTokens: new RegistryTokens(signingKey, tokens, config.publicUrl),
+    registryTokens: new RegistryTokens(signingKeys, tokens, config.publicUrl),
     reports: new LibraryReports(database),
-    quotas: new SpaceQuotas(database, defaultQuotaBytes),
+    quotas: new SpaceQuotas(database, defaultQuotaBytes, groupSpaces),
+    inventory: new Inventory(database, blobs, registry, artifacts),
     tokenRegister: new TokenRegister(database),
     roster: new Roster(database, rules.adminGroup),
     keystore: new Keystore(database, certificates, {
@@ -227,8 +232,9 @@ async function assemble(
       changed: (fingerprint) => imageChecks.certificateChanged(fingerprint),
     }),
     imageChecks,
-    signingKey,
-    capabilities: new Capabilities(Buffer.from(capabilityKey, 'hex')),
+    signingKeys,
+    capabilityKeys,
+    capabilities: new Capabilities(capabilityKeys),
     groupSpaces,
     signIn: new SignIn(database, {
       directory,

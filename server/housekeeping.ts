@@ -33,6 +33,12 @@ export function housekeepingOf(appliance: Appliance): readonly Job[] {
       cron: '7 * * * *',
       run: async () => ({ forgotten: await appliance.signIn.forgetOldAttempts() }),
     },
+    // The last of a day stays: what usage forecasts from.
+    {
+      name: 'daily totals',
+      cron: '53 * * * *',
+      run: async () => await appliance.inventory.countDay(),
+    },
     { name: 'retention', cron: '41 2 * * *', run: async () => await appliance.retention.act() },
     { name: 'quota recount', cron: '11 4 * * *', run: async () => await appliance.recount() },
     {

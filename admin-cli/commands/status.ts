@@ -1,30 +1,27 @@
-import { parseArgs } from 'node:util'
-
 import { listAlarms } from '../../server/alarms.ts'
 import { housekeepingOf } from '../../server/housekeeping.ts'
 import { listJobs } from '../../server/job-runs.ts'
 import type { JobState } from '../../server/job-runs.ts'
+import { verb } from '../command.ts'
 import type { Command } from '../command.ts'
+import { jsonOption } from '../json-option.ts'
 import { table } from '../table.ts'
 import { configOfServer, withAppliance } from '../with-appliance.ts'
 
-const help = `berthctl status [--json]: whether Berth is well, and what needs you
-
-Shows the alarms, and when each job of the clock ran last, what came of it, and when it is due next.
-Exit status 1 while there is an alarm, a part that does not answer or a job that is late.
-`
-
-export const statusCommand: Command = {
-  help,
-  run: async (args) => {
-    const { values } = parseArgs({ args: [...args], options: { json: { type: 'boolean' } } })
+const look = verb({
+  name: '',
+  summary: 'the alarms, the disk, and the jobs of the clock',
+  options: { json: jsonOption },
+  notes:
+    'Shows when each job ran last, what came of it, and when it is due next. Exit status 1 while there is an alarm, a part that does not answer or a job that is late.',
+  run: async (_words, { json }) => {
     await withAppliance(configOfServer(), async (appliance) => {
       const isReady = await appliance.ready()
       const alarms = await listAlarms(appliance.database)
       const jobs = await listJobs(appliance.database, housekeepingOf(appliance))
       const late = jobs.filter(({ isLate }) => isLate)
       if (!isReady || alarms.length > 0 || late.length > 0) process.exitCode = 1
-      if (values.json === true) {
+      if (json) {
         process.stdout.write(`${JSON.stringify({ ready: isReady, alarms, jobs }, null, 2)}\n`)
         return
       }
@@ -37,6 +34,12 @@ export const statusCommand: Command = {
       process.stdout.write(`\n${jobTable(jobs)}`)
     })
   },
+})
+
+export const statusCommand: Command = {
+  name: 'status',
+  summary: 'whether Berth is well, and what needs you',
+  verbs: [look],
 }
 
 function jobTable(jobs: readonly JobState[]): string {
