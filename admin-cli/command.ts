@@ -95,7 +95,7 @@ export function verb<
       const usage = synopsis(called, { arguments: texts, options })
       const parsed = parseArgs({
         args: [...args],
-        allowPositionals: true,
+        allowPositionals: Object.keys(texts).length > 0,
         options: Object.fromEntries(
           Object.entries(options).map(([option, { type }]) => [option, { type }]),
         ),

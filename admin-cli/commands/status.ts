@@ -5,6 +5,8 @@ import type { JobState } from '../../server/job-runs.ts'
 import { verb } from '../command.ts'
 import type { Command } from '../command.ts'
 import { jsonOption } from '../json-option.ts'
+import { hostOperator } from '../operator.ts'
+import { sizeInWords } from '../size-words.ts'
 import { table } from '../table.ts'
 import { configOfServer, withAppliance } from '../with-appliance.ts'
 
@@ -18,14 +20,20 @@ const look = verb({
     await withAppliance(configOfServer(), async (appliance) => {
       const isReady = await appliance.ready()
       const alarms = await listAlarms(appliance.database)
+      const disk = isReady ? await appliance.inventory.today(hostOperator) : undefined
       const jobs = await listJobs(appliance.database, housekeepingOf(appliance))
       const late = jobs.filter(({ isLate }) => isLate)
       if (!isReady || alarms.length > 0 || late.length > 0) process.exitCode = 1
       if (json) {
-        process.stdout.write(`${JSON.stringify({ ready: isReady, alarms, jobs }, null, 2)}\n`)
+        process.stdout.write(`${JSON.stringify({ ready: isReady, disk, alarms, jobs }, null, 2)}\n`)
         return
       }
       process.stdout.write(`database and store: ${isReady ? 'ready' : 'NOT READY'}\n`)
+      if (disk !== undefined) {
+        process.stdout.write(
+          `disk: ${sizeInWords(disk.freeBytes)} free, ${sizeInWords(disk.storedBytes)} stored in ${disk.images} ${disk.images === 1 ? 'image' : 'images'}\n`,
+        )
+      }
       for (const { message, raisedAt } of alarms) {
         process.stdout.write(`ALARM since ${raisedAt.toISOString()}: ${message}\n`)
       }

@@ -7,8 +7,9 @@ export function zshCompletion(cases: readonly NounCase[]): string {
 # Completion of berthctl for zsh, made from what it understands: do not edit.
 
 _berthctl_names() {
-  local -a names=(\${(f)"$(command berthctl --names $1 2>/dev/null)"})
-  compadd -a names
+  # What _arguments says of the group comes first, then the kind of names.
+  local -a names=(\${(f)"$(command berthctl --names $@[-1] 2>/dev/null)"})
+  compadd "\${(@)@[1,-2]}" -a names
 }
 
 _berthctl() {

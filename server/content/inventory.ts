@@ -135,7 +135,7 @@ export class Inventory {
     requireAdministrator(actor)
     const { owner = null, space = null, repository = null, order = 'path', limit = null } = filter
     return await this.#database.query<StoredRepository>(sql`
-      select r.path, r."ownerName" as "owner", r.private, r."sizeBytes",
+      select r.path, r."ownerName" as "owner", r.private, s.bytes as "sizeBytes",
         (select count(*) from images i
           where i.repository_id = r.id and i.manifest_digest is not null) as "images",
         m.count as "manifests", r."downloadCount" as "downloads", m.pulled as "pulledAt",
@@ -143,13 +143,16 @@ export class Inventory {
       from repository_details r
         cross join lateral (select count(*) as count, max(pulled_at) as pulled from manifests
           where repository_id = r.id) m
+        cross join lateral (select coalesce(sum(b.size), 0) as bytes
+          from repository_blobs l join blobs b on b.digest = l.digest
+          where l.repository_id = r.id) s
       where (${owner}::text is null or r."ownerName" = ${owner})
         and (${space}::text is null or r.entity = ${space})
         and (${repository}::text is null or r.path = ${repository})
         -- What was deleted can be restored into a container that is empty until then.
         and m.count > 0
       order by case when ${order} = 'oldest' then r."updatedAt" end,
-        case when ${order} = 'largest' then -r."sizeBytes" end, r.path
+        case when ${order} = 'largest' then -s.bytes end, r.path
       limit ${limit}`)
   }
 
