@@ -18,7 +18,7 @@ export interface OptionText {
   readonly complete?: Completion
 }
 
-export interface ArgumentText {
+interface ArgumentText {
   /** Only where the name and the summary of the verb do not say it. */
   readonly summary?: string
   readonly optional?: true

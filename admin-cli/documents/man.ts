@@ -83,7 +83,7 @@ function verbText(noun: Command, verb: Verb): string {
   )
   const inside = [...words, ...options]
   return [
-    tagged(calledOf(noun, verb), roff(`${sentence(verb.summary)}`)),
+    tagged(calledOf(noun, verb), roff(sentence(verb.summary))),
     ...(inside.length > 0 ? ['.RS', ...inside, '.RE'] : []),
     ...(verb.notes === '' ? [] : ['.IP', paragraphs(verb.notes, '.IP')]),
   ].join('\n')

@@ -10,9 +10,9 @@ import type { Outcome } from './command.ts'
 export interface Control {
   /** The configuration that names the data. */
   readonly file: string
-  berthctl(...words: readonly string[]): Promise<Outcome>
+  readonly berthctl: (...words: readonly string[]) => Promise<Outcome>
   /** The same with --json; it must succeed. */
-  json<Result>(...words: readonly string[]): Promise<Result>
+  readonly json: <Result>(...words: readonly string[]) => Promise<Result>
 }
 
 /** `more` is TOML that stands below the tables of the file. */

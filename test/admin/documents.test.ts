@@ -87,11 +87,10 @@ const lines: readonly (readonly [keys: string, line: RegExp])[] = [
 
 for (const name of shellNames) {
   test(`${name} completes`, { skip: skips[name] || withoutTerminal }, async (t) => {
-    const share = `${directory}`
     const bin = `PATH=${dirname(pathOf('berthctl'))}:${dirname(process.execPath)}:$PATH`
     const starts: Readonly<Record<ShellName, string>> = {
-      bash: `${bin}; . ${bashCompletion}; . ${share}/bash-completion/completions/berthctl`,
-      zsh: `${bin}; fpath=(${share}/zsh/site-functions $fpath); autoload -Uz compinit; compinit -u -D`,
+      bash: `${bin}; . ${bashCompletion}; . ${directory}/bash-completion/completions/berthctl`,
+      zsh: `${bin}; fpath=(${directory}/zsh/site-functions $fpath); autoload -Uz compinit; compinit -u -D`,
     }
     const env = { HOME: '/nonexistent', PATH: '/usr/bin:/bin', BERTH_CONFIG: config }
     const shell = await openShell(t, name, env, '/')

@@ -1,5 +1,6 @@
 /** berthctl account, group and token: what an administrator wants to know and to do. */
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import test, { after } from 'node:test'
 
 import { replaceMemberships } from '../../server/accounts/groups.ts'
@@ -72,9 +73,7 @@ test('a token for a robot is issued, shown and revoked', async () => {
   assertRefused(await berthctl('token', 'show', '0'.repeat(24)), 1, /no token with the ID/)
 })
 
-const loginUid = await import('node:fs').then(({ readFileSync }) =>
-  readFileSync('/proc/self/loginuid', 'utf8'),
-)
+const loginUid = readFileSync('/proc/self/loginuid', 'utf8')
 
 test(
   'the audit log names whoever typed it, behind sudo too',
