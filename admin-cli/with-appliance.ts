@@ -4,6 +4,9 @@ import { openAppliance } from '../server/appliance.ts'
 import type { Appliance } from '../server/appliance.ts'
 import { readConfig } from '../server/config.ts'
 import type { Config } from '../server/config.ts'
+import { openDatabaseServer } from '../server/database-server.ts'
+import { openDatabase } from '../server/database.ts'
+import type { Database } from '../server/database.ts'
 import { createLog } from '../server/log.ts'
 import { CommandError } from './exit.ts'
 
@@ -41,6 +44,26 @@ export async function withAppliance(
     await Promise.race([interrupted, work(appliance)])
   } finally {
     await appliance.close()
+  }
+}
+
+/** The database alone, at whatever schema it is: opening everything would migrate it. */
+export async function withDatabase(
+  config: Config,
+  work: (database: Database) => Promise<void>,
+): Promise<void> {
+  const interrupted = interruption()
+  const log = createLog('silent')
+  const server = await openDatabaseServer(config, log)
+  try {
+    const database = openDatabase(server.address, log)
+    try {
+      await Promise.race([interrupted, work(database)])
+    } finally {
+      await database.close()
+    }
+  } finally {
+    await server.leave()
   }
 }
 

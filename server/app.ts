@@ -15,6 +15,7 @@ import { usageOperations, usageRoutes } from './api/usage-routes.ts'
 import type { Appliance } from './appliance.ts'
 import { hostRoutes } from './build-api/host-routes.ts'
 import { OutputSockets } from './build-api/output-sockets.ts'
+import type { OutputSocketTimes } from './build-api/output-sockets.ts'
 import { buildRoutes, contextUploadRoutes } from './build-api/routes.ts'
 import { runnerRoutes } from './build-api/runner-routes.ts'
 import { discoveryRoutes } from './discovery/routes.ts'
@@ -23,6 +24,7 @@ import { healthRoutes, reportRoutes } from './enterprise/report-routes.ts'
 import { enterpriseTokenRoutes } from './enterprise/token-routes.ts'
 import { userRoutes } from './enterprise/user-routes.ts'
 import { notFound } from './failure.ts'
+import { offerAccel } from './http/accel.ts'
 import { identify, signedInOnly } from './http/actor.ts'
 import { drainUnread } from './http/body.ts'
 import { jsonErrors } from './http/problem.ts'
@@ -63,12 +65,13 @@ export function createApp(appliance: Appliance): Express {
   app.disable('x-powered-by')
   app.disable('etag')
   app.set('query parser', 'simple')
-  app.set('trust proxy', 'loopback')
+  app.set('trust proxy', config.isTrustedProxy)
 
   app.use(logRequests(log))
   app.use(drainUnread())
   app.use(collapseLeadingSlashes)
   app.use(securityHeaders())
+  app.use(offerAccel({ prefix: config.downloads.accel, isTrustedProxy: config.isTrustedProxy }))
   app.use(transferRoutes({ registry, uploads, capabilities, log }))
   app.use(contextUploadRoutes(builder.contexts, capabilities))
   app.use(
@@ -76,6 +79,7 @@ export function createApp(appliance: Appliance): Express {
       jobs: builder.jobs,
       libraryUrl: config.services.library,
       registryUrl: config.services.registry,
+      publicUrl: config.publicUrl,
     }),
   )
   app.use(hostRoutes(builder.hosts))
@@ -153,9 +157,12 @@ export function createApp(appliance: Appliance): Express {
 }
 
 /** The connections that become WebSockets. */
-export function createSockets({ builder, tokens, log }: Appliance): OutputSockets {
+export function createSockets(
+  { builder, tokens, log }: Appliance,
+  times?: OutputSocketTimes,
+): OutputSockets {
   const { builds, output, signals } = builder
-  return new OutputSockets({ builds, output, signals, tokens, log })
+  return new OutputSockets({ builds, output, signals, tokens, log, times })
 }
 
 /** An address that was configured with a trailing slash reaches us as `//version`. */

@@ -13,6 +13,7 @@ import { openSigningKeys } from './accounts/signing-key.ts'
 import type { SigningKeys } from './accounts/signing-key.ts'
 import { TokenRegister } from './accounts/token-register.ts'
 import { Tokens } from './accounts/tokens.ts'
+import { refuseUnfinishedRestore } from './backup/restore-marker.ts'
 import { assembleBuilder } from './builder-parts.ts'
 import type { BuilderParts } from './builder-parts.ts'
 import type { QueueTimes } from './builds/queue.ts'
@@ -25,8 +26,8 @@ import { BlobUploads } from './content/blob-uploads.ts'
 import { CollectionAccess } from './content/collection-access.ts'
 import { DownloadCounts } from './content/download-counts.ts'
 import { HashThread } from './content/hash-thread.ts'
+import { Holdings } from './content/holdings.ts'
 import { ImagePolicy } from './content/image-policy.ts'
-import { Inventory } from './content/inventory.ts'
 import { recount } from './content/recount.ts'
 import type { RecountResult } from './content/recount.ts'
 import { Registry } from './content/registry.ts'
@@ -39,10 +40,12 @@ import type { SweepResult } from './content/sweep.ts'
 import { Trash } from './content/trash.ts'
 import { Turns } from './content/turns.ts'
 import { Uploads } from './content/uploads.ts'
+import { openDatabaseServer } from './database-server.ts'
+import type { DatabaseServer } from './database-server.ts'
 import { openDatabase, sql } from './database.ts'
 import type { Database, DatabaseAddress } from './database.ts'
 import { openDirectory } from './directory/open-directory.ts'
-import { makeDataDirectory, openEmbeddedPostgres } from './embedded-postgres.ts'
+import { makeDataDirectory } from './embedded-postgres.ts'
 import { CertificateReader } from './keystore/certificate-reader.ts'
 import { ImageChecks } from './keystore/image-checks.ts'
 import { Keystore } from './keystore/keystore.ts'
@@ -53,6 +56,9 @@ export interface Appliance {
   readonly config: Config
   readonly log: Log
   readonly database: Database
+  /** For whoever copies the whole database. */
+  readonly databaseAddress: DatabaseAddress
+  readonly blobs: BlobStore
   readonly registry: Registry
   readonly policy: ImagePolicy
   readonly trash: Trash
@@ -66,7 +72,7 @@ export interface Appliance {
   readonly registryTokens: RegistryTokens
   readonly reports: LibraryReports
   readonly quotas: SpaceQuotas
-  readonly inventory: Inventory
+  readonly holdings: Holdings
   readonly tokenRegister: TokenRegister
   readonly roster: Roster
   readonly keystore: Keystore
@@ -95,6 +101,8 @@ const refusalStepMs = 500
 export interface ApplianceOptions {
   /** Other times than the usual ones, for whoever cannot wait for them. */
   readonly queueTimes?: Partial<QueueTimes> | undefined
+  /** Only the restore itself opens what a restore has not finished. */
+  readonly isRestoring?: boolean
 }
 
 export async function openAppliance(
@@ -102,12 +110,13 @@ export async function openAppliance(
   log: Log,
   options: ApplianceOptions = {},
 ): Promise<Appliance> {
+  if (options.isRestoring !== true) refuseUnfinishedRestore(config.dataDir)
   makeDataDirectory(config.dataDir)
   const server = await openDatabaseServer(config, log)
   try {
     const database = openDatabase(server.address, log)
     try {
-      return await assemble(config, log, database, { ...options, leave: server.leave })
+      return await assemble(config, log, database, { ...options, ...server })
     } catch (error) {
       await database.close()
       throw error
@@ -118,23 +127,11 @@ export async function openAppliance(
   }
 }
 
-async function openDatabaseServer(
-  config: Config,
-  log: Log,
-): Promise<{ address: DatabaseAddress; leave: () => Promise<void> }> {
-  if (config.database === undefined) {
-    return await openEmbeddedPostgres(join(config.dataDir, 'postgres'), log)
-  }
-  const { url, password } = config.database
-  const address = password === undefined ? { url } : { url, password: password.reveal() }
-  return { address, leave: async () => {} }
-}
-
 async function assemble(
   config: Config,
   log: Log,
   database: Database,
-  options: ApplianceOptions & { readonly leave: () => Promise<void> },
+  options: ApplianceOptions & DatabaseServer,
 ): Promise<Appliance> {
   const applied = await migrate(database)
   if (applied.length > 0) log.info({ 'migrations.applied': applied }, 'the database was migrated')
@@ -210,6 +207,8 @@ async function assemble(
     config,
     log,
     database,
+    databaseAddress: options.address,
+    blobs,
     registry,
     policy,
     trash,
@@ -224,7 +223,7 @@ async function assemble(
     registryTokens: new RegistryTokens(signingKeys, tokens, config.publicUrl),
     reports: new LibraryReports(database),
     quotas: new SpaceQuotas(database, defaultQuotaBytes, groupSpaces),
-    inventory: new Inventory(database, blobs, registry, artifacts),
+    holdings: new Holdings(database, blobs, registry, artifacts),
     tokenRegister: new TokenRegister(database),
     roster: new Roster(database, rules.adminGroup),
     keystore: new Keystore(database, certificates, {

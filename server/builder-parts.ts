@@ -203,9 +203,9 @@ function configuredExecutor(host: BuilderHost, directory: string): Executor | un
   return host.executor === 'slurm' ? new SlurmExecutor(batch) : new PbsExecutor(batch)
 }
 
-/** On this host the listener itself: no proxy and no name are needed. */
+/** On this host the listener itself, if it speaks plain HTTP: no proxy and no name are needed. */
 function defaultUrl(config: Config, host: BuilderHost): string {
-  if (host.executor !== 'local') return config.publicUrl
+  if (host.executor !== 'local' || config.tls || 'path' in config.listen) return config.publicUrl
   const { host: address, port } = config.listen
   const own = address === '0.0.0.0' ? '127.0.0.1' : address === '::' ? '::1' : address
   return `http://${own.includes(':') ? `[${own}]` : own}:${port}`

@@ -16,11 +16,13 @@ import { LocalExecutor } from './builds/executors/local.ts'
 import { createLog } from './log.ts'
 import { makeRoomForGroups } from './runner/limits/control-group.ts'
 import { readRunnerSettings } from './runner/settings.ts'
+import { openUnit } from './unit.ts'
 
 const dayMs = 86_400_000
 const log = createLog('info')
 
 async function main(settings: BuilderProgramSettings): Promise<void> {
+  const unit = openUnit(log)
   const stop = new AbortController()
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.on(signal, () => stop.abort())
@@ -46,9 +48,12 @@ async function main(settings: BuilderProgramSettings): Promise<void> {
   const clock = setInterval(expire, dayMs)
   const link = openHostLink(settings)
   log.info({ name: settings.name, url: settings.url, archs, slots }, 'started')
+  unit.say({ state: 'READY', status: `Builds for ${settings.url}: ${archs.join(', ')}` })
+  unit.startWatchdog()
   try {
     await serveBuilds({ settings, link, runs, log, stop: stop.signal })
   } finally {
+    unit.say({ state: 'STOPPING' })
     clearInterval(clock)
     link.close()
   }

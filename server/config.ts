@@ -1,6 +1,6 @@
 /**
- * The configuration: one TOML file, three environment variables for quick starts, defaults for
- * everything. This file is the only reader of the environment. Every mistake is reported at once,
+ * The configuration: one TOML file, three environment variables for quick starts, the secrets of
+ * systemd, defaults for everything. Besides unit.ts only this file reads the environment. Every mistake is reported at once,
  * with its place; nothing listens before the configuration is known to be right.
  */
 import { readFileSync } from 'node:fs'
@@ -9,33 +9,32 @@ import { resolve } from 'node:path'
 import { parse as parseToml, TomlError } from 'smol-toml'
 import { z } from 'zod'
 
+import { backupSettings, backupTable } from './backup-settings.ts'
+import type { BackupSettings } from './backup-settings.ts'
 import { builderSettings, builderTable } from './builder-settings.ts'
 import type { BuilderSettings } from './builder-settings.ts'
+import { applyCredentials } from './credentials.ts'
 import { directoryTable } from './directory-settings.ts'
 import type { DirectorySettings } from './directory-settings.ts'
+import { defaultOrigin, listenField, proxiesField, tlsTable } from './listen-settings.ts'
+import type { Place, TlsSettings } from './listen-settings.ts'
 import { Secret } from './secret.ts'
 import { bytes, units } from './size-field.ts'
 
 /** An origin that is printed into replies: scheme and host, no trailing slash. */
 const address = z.url({ protocol: /^https?$/ }).transform((value) => value.replace(/\/+$/, ''))
 
-const listen = z.string().transform((value, context) => {
-  const match = /^(?:(\[[0-9a-fA-F:]+\]|[^:[\]]+):)?(\d{1,5})$/.exec(value)
-  const port = Number(match?.[2])
-  if (match && port <= 65535) {
-    return { host: (match[1] ?? '127.0.0.1').replace(/^\[|\]$/g, ''), port }
-  }
-  context.addIssue({ code: 'custom', message: 'expected host:port, for example 127.0.0.1:5080' })
-  return z.NEVER
-})
-
 const pathSegment = z.string().regex(/^[a-z0-9]+(?:[._-][a-z0-9]+)*$/, 'expected a library name')
 
 const schema = z.strictObject({
   /** Where Berth keeps everything: blobs, uploads, keys and, without [database], PostgreSQL. */
   data_dir: z.string().min(1).default('./data'),
-  /** Address of the one listener. A proxy with TLS stands before it on a site. */
-  listen: listen.default({ host: '127.0.0.1', port: 5080 }),
+  /** host:port or unix:/path. A proxy with TLS stands before it on a site; systemd's sockets win. */
+  listen: listenField.default({ host: '127.0.0.1', port: 5080 }),
+  /** With a certificate of its own, Berth serves https on TCP. It is read again when it changes. */
+  tls: tlsTable.optional(),
+  /** Who is believed about the address of a client (X-Forwarded-For); a unix socket is 127.0.0.1. */
+  trusted_proxies: proxiesField.prefault(['127.0.0.0/8', '::1']),
   /** The origin that clients use; it is printed into every reply that names an address. */
   public_url: address.optional(),
   site: z
@@ -151,6 +150,18 @@ const schema = z.strictObject({
       scrub_rate: bytes.pipe(z.number().min(units.MiB)).default(64 * units.MiB),
     })
     .prefault({}),
+  downloads: z
+    .strictObject({
+      /**
+       * Where the proxy serves the store's `blobs` directory to itself alone, such as "/blobs/". It
+       * gets X-Accel-Redirect instead of the bytes then, if it says `X-Berth-Accel: yes`.
+       */
+      accel: z
+        .string()
+        .regex(/^\/(?:[\w.-]+\/)+$/, 'expected a path such as "/blobs/"')
+        .optional(),
+    })
+    .prefault({}),
   keystore: z
     .strictObject({
       /** Whether somebody without a token may bring news of a key that is known (gpg --send-keys). */
@@ -159,6 +170,8 @@ const schema = z.strictObject({
     .prefault({}),
   /** Building images for people: see builder-settings.ts. */
   builder: builderTable,
+  /** Copies of everything: see backup-settings.ts. */
+  backup: backupTable.optional(),
   log: z
     .strictObject({
       level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
@@ -170,7 +183,9 @@ type Settings = z.infer<typeof schema>
 
 export interface Config {
   readonly dataDir: string
-  readonly listen: { readonly host: string; readonly port: number }
+  readonly listen: Place
+  readonly tls: TlsSettings | undefined
+  readonly isTrustedProxy: (address: string) => boolean
   readonly publicUrl: string
   readonly siteName: string
   readonly services: {
@@ -224,8 +239,10 @@ export interface Config {
     readonly scrubDays: number
     readonly scrubBytesPerSecond: number
   }
+  readonly downloads: { readonly accel: string | undefined }
   readonly keystore: { readonly anonymousUpdates: boolean }
   readonly builder: BuilderSettings
+  readonly backup: BackupSettings | undefined
   readonly log: { readonly level: Settings['log']['level'] }
 }
 
@@ -247,6 +264,11 @@ const overrides = {
 
 const defaultFile = '/etc/berth/berth.toml'
 
+/** Where the configuration is read from, whether it is there or not. */
+export function configFile(env: NodeJS.ProcessEnv = process.env): string {
+  return env['BERTH_CONFIG'] ?? defaultFile
+}
+
 /** The settings as they hold, by the names of the file: for people, with secrets left out. */
 export function readSettings(env: NodeJS.ProcessEnv = process.env): {
   readonly file: string
@@ -256,7 +278,9 @@ export function readSettings(env: NodeJS.ProcessEnv = process.env): {
   const { data } = parseSettings(settings, file, places)
   const shown = {
     ...data,
-    listen: settings['listen'] ?? `${data.listen.host}:${data.listen.port}`,
+    listen: settings['listen'] ?? '127.0.0.1:5080',
+    trusted_proxies: settings['trusted_proxies'],
+    tls: settings['tls'],
     database: data.database && { ...data.database, url: withoutPassword(data.database.url) },
     // As it was written: what is made of it has other names.
     directory: settings['directory'],
@@ -282,7 +306,7 @@ function collectSettings(env: NodeJS.ProcessEnv): {
   readonly settings: Record<string, unknown>
   readonly places: ReadonlyMap<string, string>
 } {
-  const file = env['BERTH_CONFIG'] ?? defaultFile
+  const file = configFile(env)
   const settings: Record<string, unknown> = parseFile(
     file,
     readText(file, env['BERTH_CONFIG'] === undefined),
@@ -293,6 +317,8 @@ function collectSettings(env: NodeJS.ProcessEnv): {
     settings[key] = env[variable]
     places.set(key, variable)
   }
+  const credentials = env['CREDENTIALS_DIRECTORY']
+  if (credentials !== undefined) applyCredentials(settings, credentials)
   return { file, settings, places }
 }
 
@@ -303,10 +329,15 @@ export function makeConfig(
   places: ReadonlyMap<string, string> = new Map(),
 ): Config {
   const { data } = parseSettings(settings, place, places)
-  const publicUrl = data.public_url ?? `http://localhost:${data.listen.port}`
+  const publicUrl = data.public_url ?? defaultOrigin(data.listen, data.tls)
+  if (publicUrl === undefined) {
+    throw new ConfigError([`${place}: public_url: is needed where Berth listens on a unix socket`])
+  }
   return Object.freeze({
     dataDir: resolve(data.data_dir),
     listen: data.listen,
+    tls: data.tls,
+    isTrustedProxy: data.trusted_proxies,
     publicUrl,
     siteName: data.site.name,
     services: {
@@ -366,8 +397,10 @@ export function makeConfig(
       scrubDays: data.storage.scrub_days,
       scrubBytesPerSecond: data.storage.scrub_rate,
     },
+    downloads: { accel: data.downloads.accel },
     keystore: { anonymousUpdates: data.keystore.anonymous_updates },
     builder: builderSettings(data.builder),
+    backup: data.backup && backupSettings(data.backup),
     log: { level: data.log.level },
   })
 }

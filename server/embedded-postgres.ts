@@ -146,7 +146,8 @@ async function prepareDirectories(layout: Layout, runAs: RunAs): Promise<void> {
   for (const directory of [layout.root, layout.run]) {
     await mkdir(directory, { recursive: true, mode: 0o700 })
     await chmod(directory, 0o700)
-    await chown(directory, runAs.uid, runAs.gid)
+    // A service that may change no owners has none to change.
+    if (userInfo().uid === 0) await chown(directory, runAs.uid, runAs.gid)
   }
   // The package's install script makes these links, and a strict npm runs no install scripts.
   await mkdir(layout.lib, { recursive: true, mode: 0o755 })

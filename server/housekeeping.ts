@@ -1,6 +1,7 @@
 /** All that runs by the clock, in one list: the server runs it, and berthctl shows it. */
 import { tellEndingTokens } from './accounts/token-notices.ts'
 import type { Appliance } from './appliance.ts'
+import { checkBackupAge } from './backup/records.ts'
 import type { Job } from './schedule.ts'
 
 /** Times are UTC; a job waits up to 20 seconds more. */
@@ -37,7 +38,12 @@ export function housekeepingOf(appliance: Appliance): readonly Job[] {
     {
       name: 'daily totals',
       cron: '53 * * * *',
-      run: async () => await appliance.inventory.countDay(),
+      run: async () => await appliance.holdings.countDay(),
+    },
+    {
+      name: 'backup age',
+      cron: '11,41 * * * *',
+      run: async () => ({ late: await checkBackupAge(database, config.backup?.alarmHours) }),
     },
     { name: 'retention', cron: '41 2 * * *', run: async () => await appliance.retention.act() },
     { name: 'quota recount', cron: '11 4 * * *', run: async () => await appliance.recount() },

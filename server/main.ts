@@ -7,40 +7,58 @@ import { ConfigError, readConfig } from './config.ts'
 import type { Config } from './config.ts'
 import { Failure } from './failure.ts'
 import { housekeepingOf } from './housekeeping.ts'
-import { listen } from './listener.ts'
+import { listen, listenOn } from './listener.ts'
 import { createLog } from './log.ts'
 import { startSchedule } from './schedule.ts'
+import { TlsFiles } from './tls-files.ts'
+import { openUnit } from './unit.ts'
+import type { Unit } from './unit.ts'
 import { welcome } from './welcome.ts'
 
 const drainMs = 60_000
+/** A second is what a restart costs, for the connections that have just been accepted. */
+const lingerMs = 1_000
 
 async function main(config: Config): Promise<void> {
   const signalled = firstSignal()
   const log = createLog(config.log.level)
+  const unit = openUnit(log)
   const appliance = await openAppliance(config, log)
   try {
-    await serve(appliance, signalled)
+    await serve(appliance, unit, signalled)
   } catch (error) {
     await appliance.close()
     throw error
   }
 }
 
-async function serve(appliance: Appliance, signalled: Promise<string>): Promise<void> {
+async function serve(appliance: Appliance, unit: Unit, signalled: Promise<string>): Promise<void> {
   const { config, log } = appliance
   await appliance.uploads.recover()
-  const first = await addFirstAccount(appliance.database)
+  const first = unit.isManaged ? undefined : await addFirstAccount(appliance.database)
   const { idleSeconds } = config.uploads
   const sockets = createSockets(appliance)
-  const listener = await listen(createApp(appliance), { ...config.listen, idleSeconds, sockets })
+  const tls = config.tls && new TlsFiles(config.tls, log)
+  process.on('SIGHUP', () => tls?.reload())
+  const settings = { idleSeconds, sockets, tls, lingerMs }
+  const app = createApp(appliance)
+  const listener =
+    unit.sockets.length > 0
+      ? await listenOn(unit.sockets, app, settings)
+      : await listen(app, { ...config.listen, ...settings })
   if (config.builder.enabled) appliance.builder.queue.start()
   const schedule = startSchedule(housekeepingOf(appliance), appliance.database, log)
-  process.stdout.write(welcome(config, first))
+  if (unit.isManaged) log.info({ url: config.publicUrl }, 'serving')
+  else process.stdout.write(welcome(config, first))
+  unit.say({ state: 'READY', status: `Serving ${config.publicUrl}` })
+  unit.startWatchdog()
 
   void (async () => {
     log.info({ signal: await signalled }, 'stopping: running requests may end')
     appliance.builder.release()
+    unit.say({ state: 'STOPPING', status: 'Waiting for requests that run' })
     await listener.close(drainMs)
+    tls?.close()
     await schedule.stop()
     await appliance.close()
     log.info('stopped')

@@ -50,7 +50,17 @@ process.exitCode = code
 function testFiles(names: readonly string[]): string[] {
   const folders =
     names.length === 0
-      ? ['unit', 'api', 'admin', 'directory', 'login-node', 'runner', 'builder']
+      ? [
+          'unit',
+          'api',
+          'admin',
+          'directory',
+          'login-node',
+          'runner',
+          'builder',
+          'systemd',
+          'backup',
+        ]
       : names
   const sources = folders.flatMap((name) => (name.endsWith('.ts') ? [name] : testsIn(name)))
   return sources.map((source) => `dist/${source.replace(/\.ts$/, '.js')}`)

@@ -25,8 +25,8 @@ const list = verb({
     if (oldest && largest) throw new UsageError('Say --oldest or --largest.')
     const order = oldest ? 'oldest' : largest ? 'largest' : 'path'
     const filter = { owner, space, order, limit: limitOf(limit) } as const
-    await withAppliance(configOfServer(), async ({ inventory }) => {
-      const repositories = await inventory.repositories(hostOperator, filter)
+    await withAppliance(configOfServer(), async ({ holdings }) => {
+      const repositories = await holdings.repositories(hostOperator, filter)
       if (json) return printJson(repositories)
       if (repositories.length === 0) {
         process.stdout.write('There is no such container.\n')
@@ -54,10 +54,10 @@ const show = verb({
   arguments: { PATH: pathWord },
   options: { json: jsonOption },
   run: async ({ PATH: path }, { json }) => {
-    await withAppliance(configOfServer(), async ({ inventory }) => {
-      const [found] = await inventory.repositories(hostOperator, { repository: path })
+    await withAppliance(configOfServer(), async ({ holdings }) => {
+      const [found] = await holdings.repositories(hostOperator, { repository: path })
       if (found === undefined) throw new CommandError(`There is no container "${path}".`)
-      const images = await inventory.images(hostOperator, { repository: path })
+      const images = await holdings.images(hostOperator, { repository: path })
       if (json) return printJson({ ...found, imageList: images })
       process.stdout.write(
         table([
@@ -85,14 +85,14 @@ const remove = verb({
   notes:
     'What is in it can be restored for library.undelete_days, and brings the container back: berthctl image deleted.',
   run: async ({ PATH: path }, { yes }) => {
-    await withAppliance(configOfServer(), async ({ inventory }) => {
-      const [found] = await inventory.repositories(hostOperator, { repository: path })
+    await withAppliance(configOfServer(), async ({ holdings }) => {
+      const [found] = await holdings.repositories(hostOperator, { repository: path })
       if (found === undefined) throw new CommandError(`There is no container "${path}".`)
-      const images = await inventory.images(hostOperator, { repository: path })
+      const images = await holdings.images(hostOperator, { repository: path })
       if (!yes && images.length > 0) process.stderr.write(imageTable(images))
       const what = `${found.manifests} ${found.manifests === 1 ? 'manifest' : 'manifests'} of ${sizeInWords(found.sizeBytes)}`
       await requireYes(`This deletes ${path} with ${what}.`, 'Delete?', yes)
-      await inventory.deleteRepository(hostOperator, found.path)
+      await holdings.deleteRepository(hostOperator, found.path)
       process.stdout.write(`Deleted ${path} with ${what}.\n`)
     })
   },

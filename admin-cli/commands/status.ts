@@ -1,10 +1,11 @@
 import { listAlarms } from '../../server/alarms.ts'
+import { checkBackupAge, lastGoodBackup } from '../../server/backup/records.ts'
 import { housekeepingOf } from '../../server/housekeeping.ts'
 import { listJobs } from '../../server/job-runs.ts'
 import type { JobState } from '../../server/job-runs.ts'
 import { verb } from '../command.ts'
 import type { Command } from '../command.ts'
-import { jsonOption } from '../json-option.ts'
+import { jsonOption, printJson } from '../json-option.ts'
 import { hostOperator } from '../operator.ts'
 import { sizeInWords } from '../size-words.ts'
 import { table } from '../table.ts'
@@ -12,20 +13,24 @@ import { configOfServer, withAppliance } from '../with-appliance.ts'
 
 const look = verb({
   name: '',
-  summary: 'the alarms, the disk, and the jobs of the clock',
+  summary: 'the alarms, the disk, the last backup, and the jobs of the clock',
   options: { json: jsonOption },
   notes:
     'Shows when each job ran last, what came of it, and when it is due next. Exit status 1 while there is an alarm, a part that does not answer or a job that is late.',
   run: async (_words, { json }) => {
-    await withAppliance(configOfServer(), async (appliance) => {
+    const config = configOfServer()
+    await withAppliance(config, async (appliance) => {
+      const { database } = appliance
       const isReady = await appliance.ready()
-      const alarms = await listAlarms(appliance.database)
-      const disk = isReady ? await appliance.inventory.today(hostOperator) : undefined
-      const jobs = await listJobs(appliance.database, housekeepingOf(appliance))
+      await checkBackupAge(database, config.backup?.alarmHours)
+      const backup = await lastGoodBackup(database)
+      const disk = isReady ? await appliance.holdings.today(hostOperator) : undefined
+      const alarms = await listAlarms(database)
+      const jobs = await listJobs(database, housekeepingOf(appliance))
       const late = jobs.filter(({ isLate }) => isLate)
       if (!isReady || alarms.length > 0 || late.length > 0) process.exitCode = 1
       if (json) {
-        process.stdout.write(`${JSON.stringify({ ready: isReady, disk, alarms, jobs }, null, 2)}\n`)
+        printJson({ ready: isReady, disk, alarms, backup: backup ?? null, jobs })
         return
       }
       process.stdout.write(`database and store: ${isReady ? 'ready' : 'NOT READY'}\n`)
@@ -37,6 +42,8 @@ const look = verb({
       for (const { message, raisedAt } of alarms) {
         process.stdout.write(`ALARM since ${raisedAt.toISOString()}: ${message}\n`)
       }
+      const last = backup?.startedAt.toISOString() ?? 'none'
+      if (config.backup || backup) process.stdout.write(`last good backup: ${last}\n`)
       if (alarms.length === 0) process.stdout.write('alarms: none\n')
       for (const job of late) process.stdout.write(`LATE: ${lateWords(job)}\n`)
       process.stdout.write(`\n${jobTable(jobs)}`)

@@ -42,12 +42,12 @@ const show = verb({
     const view = viewOf(values)
     const limit = values.limit === undefined ? usualLines : countOf(values.limit)
     await withAppliance(configOfServer(), async (appliance) => {
-      const { inventory, registry } = appliance
+      const { holdings, registry } = appliance
       if (space !== undefined) await registry.getEntity(space)
       if (view === 'duplicates') return await printDuplicates(appliance, space, limit, json)
       if (view === 'space') return await printSpaces(appliance, space, limit, json)
       if (view === 'repository') {
-        const found = await inventory.repositories(hostOperator, { space, order: 'largest', limit })
+        const found = await holdings.repositories(hostOperator, { space, order: 'largest', limit })
         if (json) return printJson(found)
         const rows = found.map((one) => [
           one.path,
@@ -60,7 +60,7 @@ const show = verb({
       }
       const neverPulled = view === 'never-pulled'
       const order = view === 'oldest' ? 'oldest' : 'largest'
-      const images = await inventory.images(hostOperator, { space, neverPulled, order, limit })
+      const images = await holdings.images(hostOperator, { space, neverPulled, order, limit })
       if (json) return printJson(images)
       process.stdout.write(`${imageTable(images)}\n${sumOf(images)}.\n`)
     })
@@ -93,7 +93,7 @@ function viewOf(values: {
 }
 
 async function printSpaces(
-  { inventory, quotas, config }: Appliance,
+  { holdings, quotas, config }: Appliance,
   space: string | undefined,
   limit: number,
   json: boolean,
@@ -101,8 +101,8 @@ async function printSpaces(
   const spaces = (await quotas.list(hostOperator, space))
     .toSorted((one, other) => other.usedBytes - one.usedBytes)
     .slice(0, limit)
-  const today = await inventory.today(hostOperator)
-  const days = await inventory.days(hostOperator, weeks * 7)
+  const today = await holdings.today(hostOperator)
+  const days = await holdings.days(hostOperator, weeks * 7)
   const room = { freeBytes: today.freeBytes, keepFreeBytes: config.storage.keepFreeBytes }
   const expected = forecast(days, room, new Date())
   if (json) return printJson({ ...today, forecast: expected, spaces })
@@ -139,12 +139,12 @@ function wordsOf(expected: Forecast): string {
 }
 
 async function printDuplicates(
-  { inventory }: Appliance,
+  { holdings }: Appliance,
   space: string | undefined,
   limit: number,
   json: boolean,
 ): Promise<void> {
-  const found = await inventory.duplicates(hostOperator, { space, limit })
+  const found = await holdings.duplicates(hostOperator, { space, limit })
   if (json) return printJson(found)
   if (found.length === 0) {
     process.stdout.write('No two spaces have the same bytes.\n')

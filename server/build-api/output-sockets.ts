@@ -7,6 +7,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { StringDecoder } from 'node:string_decoder'
+import { setTimeout as sleep } from 'node:timers/promises'
 
 import { WebSocketServer } from 'ws'
 import type { WebSocket } from 'ws'
@@ -22,6 +23,7 @@ import { bearerOf } from '../http/actor.ts'
 import { problemOf } from '../http/problem.ts'
 import type { Log } from '../log.ts'
 import { offsetOf } from './routes.ts'
+import { SocketWatch } from './socket-watch.ts'
 
 export interface OutputSocketsParts {
   readonly builds: Builds
@@ -29,30 +31,48 @@ export interface OutputSocketsParts {
   readonly signals: BuildSignals
   readonly tokens: Tokens
   readonly log: Log
+  readonly times?: OutputSocketTimes | undefined
+}
+
+/** In milliseconds. */
+export interface OutputSocketTimes {
+  /** Between two pings; who answers none of two in a row is gone. */
+  readonly ping: number
+  /** Between two looks whether the credential still holds. */
+  readonly credential: number
 }
 
 const path = /^\/+v1\/build-ws\/([^/?]+)$/
 const perAccount = 8
 const perBuild = 4
 const pieceBytes = 1 << 18
-const pingMs = 30_000
-const lookMs = 4_000
+const usualTimes: OutputSocketTimes = { ping: 30_000, credential: 3_000 }
 const placeMs = 10_000
+/** For an answer to reach a client that does not close the connection. */
+const refusalMs = 2_000
+
+// A value of its own, because the types of ws do not know every option yet.
+const serverOptions = {
+  noServer: true,
+  clientTracking: true,
+  perMessageDeflate: false,
+  // Clients send nothing.
+  maxPayload: 4096,
+  // The last megabytes are in buffers on the way to a slow reader when the close frame joins them.
+  closeTimeout: 120_000,
+}
 
 export class OutputSockets {
   readonly #parts: OutputSocketsParts
-  readonly #server = new WebSocketServer({
-    noServer: true,
-    clientTracking: true,
-    perMessageDeflate: false,
-    // Clients send nothing.
-    maxPayload: 4096,
-  })
+  readonly #server = new WebSocketServer(serverOptions)
   /** Open sockets by account and by build. */
   readonly #open = new Map<string, number>()
+  readonly #times: OutputSocketTimes
+  #closing = false
 
   constructor(parts: OutputSocketsParts) {
     this.#parts = parts
+    this.#times = parts.times ?? usualTimes
   }
 
   /** Whether the request is for one of these addresses. */
@@ -70,26 +90,28 @@ export class OutputSockets {
       const build = await this.#parts.builds.find(account, path.exec(pathOf(req))?.[1] ?? '')
       const offset = new URL(req.url ?? '/', 'http://localhost').searchParams.get('offset')
       const position = offsetOf(offset)
-      const leave = this.#enter(account, build)
-      if (socket.destroyed) return leave()
-      socket.off('error', ignore)
+      if (this.#closing) throw new Failure('unavailable', 'build', 'The server is restarted.')
+      if (socket.destroyed) return
+      // The connection, not the WebSocket: a handshake that is refused has none.
+      socket.once('close', this.#enter(account, build))
       this.#server.handleUpgrade(req, socket, head, (ws) => {
-        ws.once('close', leave)
-        const follower = { account, build, position, tellsPlace: offset === null }
+        socket.off('error', ignore)
+        const watch = new SocketWatch(ws, socket, this.#times.ping)
+        const follower = { account, build, position, tellsPlace: offset === null, watch }
         void this.#follow(ws, follower).catch((error: unknown) => {
           this.#parts.log.error({ err: error, 'build.id': build.id }, 'output could not be sent')
-          ws.close(1011, 'the output cannot be read now')
+          watch.end(1011, 'the output cannot be read now')
         })
       })
     } catch (error) {
       if (!(error instanceof Failure)) this.#parts.log.error({ err: error }, 'an upgrade failed')
       refuse(socket, error)
     }
-    return undefined
   }
 
   /** Builds go on; readers come again. */
   close(): void {
+    this.#closing = true
     for (const ws of this.#server.clients) {
       ws.close(1001, 'the server is restarted')
       setTimeout(() => ws.terminate(), 1_000).unref()
@@ -126,19 +148,14 @@ export class OutputSockets {
   }
 
   async #follow(ws: WebSocket, follower: Follower): Promise<void> {
-    const { builds, output, signals, tokens } = this.#parts
-    const {
-      account,
-      build: { id },
-    } = follower
+    const { builds, output, signals } = this.#parts
+    const { account, watch } = follower
+    const { id } = follower.build
     const stop = new AbortController()
     ws.once('close', () => stop.abort())
-    ws.on('error', () => ws.terminate())
-    const pings = keepAlive(ws)
-    ws.once('close', () => clearInterval(pings))
+    void this.#watchCredential(follower, stop.signal)
     const decoder = new StringDecoder('utf8')
     let { position } = follower
-    let lookedAt = performance.now()
     let toldAt = -placeMs
     let told = ''
     while (!stop.signal.aborted) {
@@ -150,6 +167,14 @@ export class OutputSockets {
         const text = decoder.write(position === follower.position ? fromBoundary(piece) : piece)
         position += piece.length
         await send(ws, text)
+        watch.isAlive()
+      }
+      const isMissing =
+        position < build.outputBytes || position > Math.max(build.outputBytes, follower.position)
+      // Half an output must not end as a whole one does.
+      if (build.endedAt !== null && isMissing) {
+        watch.end(1011, 'the output is not kept any more')
+        return
       }
       if (build.endedAt !== null) {
         await send(ws, decoder.end())
@@ -164,15 +189,33 @@ export class OutputSockets {
         if (line !== undefined && line !== told) await send(ws, line)
         told = line ?? told
       }
-      if (performance.now() - lookedAt > lookMs) {
-        lookedAt = performance.now()
-        const { tokenId, address } = account
-        if (tokenId !== undefined && !(await tokens.authenticateById(tokenId, address))) {
-          ws.close(1008, 'the access token is not valid any more')
+      await change
+    }
+  }
+
+  /** By its own clock: a reader who takes nothing must not keep what was taken from him. */
+  async #watchCredential({ account, build, watch }: Follower, stop: AbortSignal): Promise<void> {
+    const { tokens, builds, log } = this.#parts
+    const { tokenId, address } = account
+    if (tokenId === undefined) return
+    for (;;) {
+      try {
+        await sleep(this.#times.credential, undefined, { signal: stop, ref: false })
+        const now = await tokens.authenticateById(tokenId, address)
+        if (now === undefined) {
+          watch.end(1008, 'the access token is not valid any more')
           return
         }
+        await builds.find(now, build.id)
+      } catch (error) {
+        if (stop.aborted) return
+        if (error instanceof Failure) {
+          watch.end(1008, 'this output is not yours to read any more')
+          return
+        }
+        // Asked again soon.
+        log.warn({ err: error, 'build.id': build.id }, 'a credential could not be looked at')
       }
-      await change
     }
   }
 }
@@ -184,23 +227,11 @@ interface Follower {
   readonly position: number
   /** Lines about the queue, for clients that do not count bytes. */
   readonly tellsPlace: boolean
+  readonly watch: SocketWatch
 }
 
 function pathOf(req: IncomingMessage): string {
   return (req.url ?? '').split('?', 1)[0] ?? ''
-}
-
-/** A reader who does not answer two pings is gone. */
-function keepAlive(ws: WebSocket): NodeJS.Timeout {
-  let unanswered = 0
-  ws.on('pong', () => {
-    unanswered = 0
-  })
-  return setInterval(() => {
-    if (unanswered >= 2) ws.terminate()
-    else ws.ping()
-    unanswered += 1
-  }, pingMs)
 }
 
 /** Resolves when the text has left for the kernel: a reader who does not read makes this wait. */
@@ -225,6 +256,8 @@ function fromBoundary(piece: Buffer): Buffer {
 
 function refuse(socket: Duplex, error: unknown): void {
   const { status, message } = problemOf(error)
+  const cut = setTimeout(() => socket.destroy(), refusalMs).unref()
+  socket.once('close', () => clearTimeout(cut))
   const body = JSON.stringify({ error: { code: status, message } })
   socket.end(
     `HTTP/1.1 ${status} Refused\r\nContent-Type: application/json\r\n` +

@@ -222,8 +222,9 @@ export function contextUploadRoutes(contexts: BuildContexts, capabilities: Capab
 
 /** `?offset=` of an output, in bytes; 0 when there is none. */
 export function offsetOf(given: string | null | undefined): number {
-  const offset = Number(given ?? 0)
-  if (Number.isSafeInteger(offset) && offset >= 0) return offset
+  const text = given ?? '0'
+  const offset = Number(text)
+  if (/^\d+$/.test(text) && Number.isSafeInteger(offset)) return offset
   throw invalid('request', '"offset" is a number of bytes.')
 }
 

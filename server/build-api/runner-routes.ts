@@ -18,6 +18,7 @@ export interface RunnerApiParts {
   readonly jobs: Jobs
   readonly libraryUrl: string
   readonly registryUrl: string
+  readonly publicUrl: string
 }
 
 const end = z.object({
@@ -51,6 +52,8 @@ export function runnerRoutes(parts: RunnerApiParts): Router {
         contextUrl: build.contextId === null ? null : 'v1/runner/context',
         libraryUrl: parts.libraryUrl,
         registryUrl: parts.registryUrl,
+        libraryVia: via(parts.publicUrl, parts.libraryUrl),
+        registryVia: via(parts.publicUrl, parts.registryUrl),
         limits,
         allowedHosts,
         pullToken,
@@ -102,4 +105,13 @@ export function runnerRoutes(parts: RunnerApiParts): Router {
   })
 
   return router
+}
+
+/**
+ * A service of this server, below the address by which the runner reports to it: that way needs neither
+ * the site's name nor its certificate. Null when the service is somewhere else.
+ */
+function via(publicUrl: string, service: string): string | null {
+  const { origin, pathname } = new URL(service)
+  return origin === new URL(publicUrl).origin ? pathname.replace(/^\/+/, '') : null
 }

@@ -10,22 +10,40 @@
  * How a blob becomes safe: written to `incoming`, hashed on the way, fdatasync, rename, fsync of the
  * directory, and only then the row. A crash at any point leaves a file without a row at most, which
  * the sweep removes.
+ *
+ * The account's group may read blobs, so that a proxy can send them; what is incoming it may not.
+ * Whether it reaches them at all is up to the data directory around the store.
  */
 import { constants } from 'node:fs'
 import type { BigIntStats } from 'node:fs'
-import { mkdir, open, readdir, readFile, rename, stat, statfs, unlink } from 'node:fs/promises'
+import {
+  chmod,
+  mkdir,
+  open,
+  readdir,
+  readFile,
+  rename,
+  stat,
+  statfs,
+  unlink,
+} from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 
 import { sql } from '../database.ts'
 import type { Database } from '../database.ts'
+import { syncDirectory, writeDurably } from '../durable-file.ts'
 import { Failure } from '../failure.ts'
 import { newStoreId } from '../identifiers.ts'
-import { algorithmOf, hexOf, parseDigest } from './names.ts'
+import { blobPath } from './blob-path.ts'
+import { hexOf, parseDigest } from './names.ts'
 import type { Digest } from './names.ts'
 
 const layoutVersion = 1
 const algorithms = ['sha256', 'sha512'] as const
+/** Whatever the process' umask is. */
+const groupReads = 0o640
+const groupPasses = 0o750
 
 /** Tells a file from another that took its name. */
 export interface FileIdentity {
@@ -66,9 +84,16 @@ export class BlobStore {
     return new BlobStore(directory, id)
   }
 
+  /** For a restore: an empty store with the identity of another, whose rows are still to come. */
+  static async recreate(directory: string, storeId: string): Promise<BlobStore> {
+    await mkdir(join(directory, 'incoming'), { recursive: true, mode: 0o700 })
+    await makeDirectories(directory)
+    await writeMarker(directory, storeId)
+    return new BlobStore(directory, storeId)
+  }
+
   pathOf(digest: Digest): string {
-    const hex = hexOf(digest)
-    return join(this.#directory, 'blobs', algorithmOf(digest), hex.slice(0, 2), hex)
+    return join(this.#directory, 'blobs', blobPath(digest))
   }
 
   incomingPath(uploadId: string): string {
@@ -91,6 +116,7 @@ export class BlobStore {
   /** Moves a flushed incoming file to its place. The caller commits the row afterwards. */
   async admit(uploadId: string, digest: Digest): Promise<void> {
     const target = this.pathOf(digest)
+    await chmod(this.incomingPath(uploadId), groupReads)
     await rename(this.incomingPath(uploadId), target)
     await syncDirectory(dirname(target))
   }
@@ -174,6 +200,32 @@ export class BlobStore {
     }
   }
 
+  /**
+   * For a restore: `fill` writes a file, checks and flushes it, and then it gets its place. One that
+   * has its place came there so, and is left alone. The caller flushes the directories (`syncAll`).
+   */
+  async readmit(digest: Digest, fill: (path: string) => Promise<void>): Promise<void> {
+    const target = this.pathOf(digest)
+    if ((await stat(target).catch(() => undefined)) !== undefined) return
+    const unfinished = this.incomingPath(`restore-${hexOf(digest)}`)
+    try {
+      await fill(unfinished)
+      await chmod(unfinished, groupReads)
+      await rename(unfinished, target)
+    } catch (error) {
+      await remove(unfinished)
+      throw error
+    }
+  }
+
+  /** Makes all names as durable as the bytes. */
+  async syncAll(): Promise<void> {
+    for (const algorithm of algorithms) {
+      const root = join(this.#directory, 'blobs', algorithm)
+      for (const prefix of await readdir(root)) await syncDirectory(join(root, prefix))
+    }
+  }
+
   async freeBytes(): Promise<number> {
     const { bavail, bsize } = await statfs(this.#directory)
     return bavail * bsize
@@ -188,14 +240,15 @@ async function create(directory: string, database: Database): Promise<string> {
   // A crash before the commit leaves a marker without a row and an empty store: made again.
   await database.transaction(async (tx) => {
     await tx.query(sql`insert into store (id) values (${id})`)
-    const marker = await open(join(directory, 'store.json.new'), 'w', 0o600)
-    await marker.writeFile(`${JSON.stringify({ storeId: id, layout: layoutVersion })}\n`)
-    await marker.sync()
-    await marker.close()
-    await rename(join(directory, 'store.json.new'), join(directory, 'store.json'))
-    await syncDirectory(directory)
+    await writeMarker(directory, id)
   })
   return id
+}
+
+async function writeMarker(directory: string, storeId: string): Promise<void> {
+  const text = `${JSON.stringify({ storeId, layout: layoutVersion })}\n`
+  await writeDurably(directory, 'store.json', [text])
+  await syncDirectory(directory)
 }
 
 /** All 256 beforehand: a new directory entry would have to be flushed for each blob. */
@@ -207,9 +260,12 @@ async function makeDirectories(directory: string): Promise<void> {
     for (let prefix = 0; prefix < 256; prefix += 1) {
       const name = prefix.toString(16).padStart(2, '0')
       await mkdir(join(root, name), { recursive: true, mode: 0o700 })
+      await chmod(join(root, name), groupPasses)
     }
+    await chmod(root, groupPasses)
     await syncDirectory(root)
   }
+  for (const passage of [directory, join(directory, 'blobs')]) await chmod(passage, groupPasses)
   await syncDirectory(join(directory, 'blobs'))
 }
 
@@ -241,15 +297,6 @@ function foreignStore(directory: string, row: string | undefined, marker: string
       ? `The database belongs to a store of images (${row}) that is not in ${directory}: is the disk mounted?`
       : `The store of images in ${directory} (${marker}) does not belong to this database (${row ?? 'which is new'}).`,
   )
-}
-
-async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
 }
 
 async function remove(path: string): Promise<void> {

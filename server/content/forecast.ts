@@ -1,5 +1,5 @@
 /** The day on which the disk is full, from how much was stored on the last days. */
-import type { DailyTotal } from './inventory.ts'
+import type { DailyTotal } from './holdings.ts'
 
 export type Forecast =
   /** Too few days to see a trend in. */

@@ -130,6 +130,12 @@ export async function credit(tx: Db, entityId: number, size: number): Promise<vo
   await tx.query(sql`update entities set used_bytes = used_bytes - ${size} where id = ${entityId}`)
 }
 
+/** After a restore: the bytes of uploads that were open when the backup was made are in none. */
+export async function endAllUploads(tx: Db): Promise<void> {
+  await tx.query(sql`delete from uploads`)
+  await tx.query(sql`update entities set reserved_bytes = 0 where reserved_bytes <> 0`)
+}
+
 /** What a recount found (recount.ts), under the entity's lock. */
 export async function correctLedger(
   tx: Db,

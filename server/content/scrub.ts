@@ -75,7 +75,8 @@ const ambition = 0.9
 const whilePushing = 1 / 16
 const batch = 100
 const saveMs = 1000
-const paceMs = 1000
+const paceMs = 50
+const askMs = 1000
 const quarantineDays = 30
 const dayMs = 86_400_000
 const attempts = 5
@@ -190,12 +191,17 @@ export class Scrub {
     }
   }
 
-  /** Looks once a second whether somebody pushes, here or in another process. */
+  /** Looks whether somebody pushes: here all the time, in other processes once a second. */
   async #keepPace(bytesPerSecond: number): Promise<NodeJS.Timeout> {
     const { database, isPushing } = this.#parts
+    let elsewhere = await isUploadMoving(database)
+    let askedAt = Date.now()
     const look = async (): Promise<void> => {
-      const moving = isPushing() || (await isUploadMoving(database).catch(() => true))
+      const moving = elsewhere || isPushing()
       this.#thread.setPace(moving ? bytesPerSecond * whilePushing : bytesPerSecond)
+      if (Date.now() - askedAt < askMs) return
+      askedAt = Date.now()
+      elsewhere = await isUploadMoving(database).catch(() => true)
     }
     await look()
     return setInterval(() => void look(), paceMs).unref()

@@ -4,6 +4,7 @@
  * after the grace time, so that downloads that were handed out end well and a repeated push finds
  * its way. Rows go before files here, in one transaction under the blob's lock; a file that has no
  * row (left by a crash between rename and commit) is removed when it is older than the grace time.
+ * While a backup holds the bytes (deletion-hold.ts) both wait for a later run.
  */
 import { sql } from '../database.ts'
 import type { Database } from '../database.ts'
@@ -12,6 +13,7 @@ import { listUnneeded, unlinkUnneeded } from './blob-links.ts'
 import { lockDigest } from './blob-lock.ts'
 import type { BlobStore } from './blob-store.ts'
 import type { BlobUploads } from './blob-uploads.ts'
+import { mayRemoveBytes } from './deletion-hold.ts'
 import type { Digest } from './names.ts'
 import { removeIfEmpty } from './places.ts'
 import { lockEntity } from './quota.ts'
@@ -72,9 +74,10 @@ export async function sweep(parts: SweepParts): Promise<SweepResult> {
   }
 }
 
-/** Returns the size, or undefined when the blob is wanted again. */
+/** Returns the size, or undefined when the blob is wanted again, or held. */
 async function removeBlob(parts: SweepParts, digest: Digest): Promise<number | undefined> {
   return await parts.database.transaction(async (tx) => {
+    if (!(await mayRemoveBytes(tx))) return undefined
     await lockDigest(tx, digest)
     const [removed] = await tx.query<{ size: number }>(sql`
       delete from blobs b
@@ -94,6 +97,7 @@ async function removeOrphans(parts: SweepParts): Promise<number> {
   const before = new Date(Date.now() - parts.graceHours * 3_600_000)
   for await (const digest of parts.blobs.listBlobs(before)) {
     await parts.database.transaction(async (tx) => {
+      if (!(await mayRemoveBytes(tx))) return
       await lockDigest(tx, digest)
       const [row] = await tx.query(sql`select 1 from blobs where digest = ${digest}`)
       if (row !== undefined) return

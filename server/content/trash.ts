@@ -8,7 +8,11 @@ import { housekeeper } from '../accounts/accounts.ts'
  */
 import type { Actor } from '../accounts/actor.ts'
 import { audit } from '../accounts/audit.ts'
-import { requireFullAccount, requirePermission } from '../accounts/permissions.ts'
+import {
+  requireAdministrator,
+  requireFullAccount,
+  requirePermission,
+} from '../accounts/permissions.ts'
 import { sql } from '../database.ts'
 import type { Database, Db } from '../database.ts'
 import { Failure, notFound } from '../failure.ts'
@@ -155,8 +159,8 @@ export class Trash {
 
   /** Gives up all that was deleted, of one space or of all, for a disk that is short of room. */
   async purgeEverything(actor: Actor, entity?: string): Promise<Purged> {
-    requireFullAccount(actor)
-    if (entity !== undefined) await this.#requireSpace(actor, entity)
+    if (entity === undefined) requireAdministrator(actor)
+    else await this.#requireSpace(actor, entity)
     const keepDays = this.#options.undeleteDays
     return await this.#purgeAll(await selectDeleted(this.#database, { keepDays, entity }), actor)
   }

@@ -9,10 +9,13 @@ import type { FileHandle } from 'node:fs/promises'
 import type { Request, Response } from 'express'
 
 import { Failure } from '../failure.ts'
+import { accelPath } from './accel.ts'
 
 export interface SendOptions {
   readonly size: number
   readonly etag: string
+  /** The file below the store's blobs, for a proxy that can send it; undefined: it never does. */
+  readonly stored?: string
   readonly headers?: Readonly<Record<string, string>>
 }
 
@@ -31,13 +34,21 @@ export async function sendBlob(
     const { size } = options
     const range = wantedRange(req, size)
     const { start, end } = range ?? { start: 0, end: size - 1 }
-    res.status(range === undefined ? 200 : 206).set({
-      'Accept-Ranges': 'bytes',
+    res.set({
       'Content-Type': 'application/octet-stream',
-      'Content-Length': String(end - start + 1),
       'Cache-Control': 'private, no-transform',
       ETag: `"${options.etag}"`,
       ...options.headers,
+    })
+    const accelerated = accelPath(req, options.stored, range !== undefined)
+    if (accelerated !== undefined) {
+      // The proxy makes the status, the length and the range of the answer from the file.
+      res.set('X-Accel-Redirect', accelerated).end()
+      return
+    }
+    res.status(range === undefined ? 200 : 206).set({
+      'Accept-Ranges': 'bytes',
+      'Content-Length': String(end - start + 1),
     })
     if (range !== undefined) res.set('Content-Range', `bytes ${start}-${end}/${size}`)
     if (req.method === 'HEAD') res.end()

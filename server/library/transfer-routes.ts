@@ -7,6 +7,7 @@ import type { Request, Router } from 'express'
 import { z } from 'zod'
 
 import type { Capabilities } from '../capability.ts'
+import { blobPath } from '../content/blob-path.ts'
 import type { ImageRow } from '../content/images.ts'
 import { parseImageReference } from '../content/names.ts'
 import type { Digest, NameDefaults, RepositoryName } from '../content/names.ts'
@@ -153,7 +154,10 @@ export function libraryTransferRoutes(parts: LibraryTransferParts): Router {
     })
     const { digest, size, file } = image
     if (req.method === 'GET') registry.countDownload(image)
-    if (file !== undefined) return await sendBlob(req, res, file, { size, etag: digest })
+    if (file !== undefined) {
+      const stored = blobPath(digest)
+      return await sendBlob(req, res, file, { size, etag: digest, stored })
+    }
     // The client fetches parallel ranges of 5 MiB from there (scs-library-client, downloader.go).
     res.redirect(303, libraryUrl + capabilities.downloadPath({ digest, size }))
   })

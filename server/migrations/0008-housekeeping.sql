@@ -1,5 +1,8 @@
+-- expand
 -- What the clock does, and what it leaves: runs of jobs, deleted images that can be brought back, rules
--- for what is kept, the re-reading of the store and what was found damaged there.
+-- for what is kept, the re-reading of the store and what was found damaged there. A program
+-- of the release before runs on it: its sweep would take blobs that only deleted images need, which the
+-- reference of deleted_blobs refuses.
 
 create table job_runs (
   id bigint generated always as identity primary key,

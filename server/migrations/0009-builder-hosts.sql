@@ -1,3 +1,4 @@
+-- expand
 -- Builder hosts, which connect to the server by themselves, and builders that rest because a wall of
 -- theirs did not hold.
 

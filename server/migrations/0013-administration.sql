@@ -1,3 +1,4 @@
+-- expand
 -- What administrators set while Berth runs, and how much was stored day by day.
 
 -- One row.

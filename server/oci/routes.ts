@@ -8,6 +8,7 @@ import type { Request, Response, Router } from 'express'
 import type { RegistryTokens } from '../accounts/registry-tokens.ts'
 import type { Tokens } from '../accounts/tokens.ts'
 import type { Artifacts } from '../content/artifacts.ts'
+import { blobPath } from '../content/blob-path.ts'
 import type { BlobUploads } from '../content/blob-uploads.ts'
 import { maxManifestBytes } from '../content/manifest-document.ts'
 import type { ManifestReference, ReferrerRow } from '../content/manifests.ts'
@@ -158,7 +159,8 @@ export function ociRoutes(parts: OciRouteParts): Router {
       return
     }
     const file = await artifacts.openBlob(actor, name, digest, blob.size)
-    await sendBlob(req, res, file, { size: blob.size, etag: digest, headers })
+    const stored = blobPath(digest)
+    await sendBlob(req, res, file, { size: blob.size, etag: digest, stored, headers })
   })
 
   // end-10

@@ -110,6 +110,8 @@ async function build(job: Job, running: Running): Promise<Outcome> {
     endpoint: {
       libraryUrl: job.libraryUrl,
       registryUrl: job.registryUrl,
+      libraryVia: below(link, job.libraryVia) ?? job.libraryUrl,
+      registryVia: below(link, job.registryVia) ?? job.registryUrl,
       pullToken: job.pullToken ?? undefined,
       ca: running.ca,
       inside: `http://${door}`,
@@ -172,6 +174,10 @@ function sayOnce(relay: OutputRelay): (what: string) => void {
     said.add(what)
     relay.say(`Berth: the network of the build: ${what}`)
   }
+}
+
+function below(link: ServerLink, path: string | null | undefined): string | undefined {
+  return typeof path === 'string' ? new URL(path, `${link.address}/`).href : undefined
 }
 
 function insideFiles(job: Job): Map<string, string> {

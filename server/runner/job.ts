@@ -30,6 +30,9 @@ const job = z.object({
   contextUrl: z.string().nullish(),
   libraryUrl: z.url({ protocol: /^https?$/ }),
   registryUrl: z.url({ protocol: /^https?$/ }),
+  /** Where they are below the address of the job file, when the server itself has them. */
+  libraryVia: z.string().nullish(),
+  registryVia: z.string().nullish(),
   limits: z.object({
     seconds: count,
     cpus: count,

@@ -14,6 +14,8 @@ import type { Job, JobFile } from './job.ts'
 export type EndState = 'succeeded' | 'failed' | 'cancelled' | 'unable'
 
 export interface ServerLink {
+  /** Of the server, without a slash at its end. */
+  readonly address: string
   readonly job: () => Promise<Job>
   /** Sends output from an offset on. Throws OffsetWrong, or LinkLost when the build is over there. */
   readonly sendOutput: (offset: number, bytes: Buffer) => Promise<{ size: number; cancel: boolean }>
@@ -129,6 +131,8 @@ export function openServerLink({ url, token, ca }: JobFile): ServerLink {
   }
 
   return {
+    address: base,
+
     job: async () => {
       const answer = await answered('GET', 'v1/runner/job')
       if (answer.status !== 200) throw new Error(`the server gave no job: ${describe(answer)}`)

@@ -9,6 +9,7 @@
 import type { ErrorRequestHandler, Request, Response, Router } from 'express'
 
 import type { Capabilities } from '../capability.ts'
+import { blobPath } from '../content/blob-path.ts'
 import { parseDigest } from '../content/names.ts'
 import type { Registry } from '../content/registry.ts'
 import type { Uploads } from '../content/uploads.ts'
@@ -35,7 +36,8 @@ export function transferRoutes(parts: TransferParts): Router {
     if (right === undefined) throw denied('blob', 'This download address is not valid (any more).')
     const digest = parseDigest(right.digest)
     const file = await registry.openBlob(digest, right.size)
-    await sendBlob(req, res, file, { size: right.size, etag: digest })
+    const stored = blobPath(digest)
+    await sendBlob(req, res, file, { size: right.size, etag: digest, stored })
   }
   router.get('/dl/:sealed', download)
   router.use('/dl', dropConnection(log))

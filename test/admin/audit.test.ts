@@ -89,11 +89,11 @@ test('status says that all is well, and groups are listed', async () => {
   assertDone(status)
   assert.match(
     status.stdout,
-    /^database and store: ready\ndisk: .* free, .* stored in \d+ images?\nalarms: none\n\nJob /,
+    /^database and store: ready\ndisk: .* free, .* stored in \d+ images?\nalarms: none\n[^]*\n\nJob +Last run/,
   )
   const json = await berthctl('status', '--json')
-  const { ready, alarms, jobs } = JSON.parse(json.stdout)
-  assert.deepEqual({ ready, alarms }, { ready: true, alarms: [] })
+  const { ready, alarms, backup, jobs } = JSON.parse(json.stdout)
+  assert.deepEqual([ready, alarms, backup], [true, [], null])
   assert.ok(jobs.length > 5)
   const groups = await berthctl('group', 'list')
   assertDone(groups)

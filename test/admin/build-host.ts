@@ -32,7 +32,12 @@ interface Running {
   stderr(): string
 }
 
-export function makeBuildHost(t: Lifetime, url: string, token: string | undefined): BuildHost {
+export function makeBuildHost(
+  t: Lifetime,
+  url: string,
+  token: string | undefined,
+  more: Readonly<Record<string, string>> = {},
+): BuildHost {
   const home = mkdtempSync(join(tmpdir(), 'berth-builder-'))
   t.after(async () => rmSync(home, { recursive: true, force: true }))
   const directory = join(home, 'work')
@@ -43,7 +48,7 @@ export function makeBuildHost(t: Lifetime, url: string, token: string | undefine
     join(home, '.apptainer/remote.yaml'),
     stringify({ Active: 'site', Remotes: { site: remote } }),
   )
-  const env = { HOME: home, BERTH_CLIENT: 'apptainer', PATH: process.env['PATH'] ?? '' }
+  const env = { HOME: home, BERTH_CLIENT: 'apptainer', PATH: process.env['PATH'] ?? '', ...more }
   const start = (...args: string[]): Running => {
     const child = spawn(pathOf('berth-singularity'), ['build', ...args], {
       cwd: directory,

@@ -27,7 +27,10 @@ test('status shows each job with its last run and the next', async () => {
   assertDone(await berthctl('sweep'))
   const status = await berthctl('status')
   assertDone(status)
-  assert.match(status.stdout, /^database and store: ready\ndisk: .*\nalarms: none\n\nJob +Last run \(UTC\)/)
+  assert.match(
+    status.stdout,
+    /^database and store: ready\ndisk: .*\nalarms: none\n\nJob +Last run \(UTC\)/,
+  )
   assert.match(status.stdout, /\nsweep +\d{4}-\d\d-\d\dT\d\d:\d\d done +\d{4}-/)
   assert.match(status.stdout, /\nquota recount /)
   const json = JSON.parse((await berthctl('status', '--json')).stdout)

@@ -116,7 +116,7 @@ test('usage tells who holds what, and that a forecast needs days', async () => {
 })
 
 test('with the days counted, usage names the day on which the disk is full', async () => {
-  const { freeBytes } = await server.appliance.inventory.countDay()
+  const { freeBytes } = await server.appliance.holdings.countDay()
   const { keepFreeBytes } = server.appliance.config.storage
   const perDay = Math.floor((freeBytes - keepFreeBytes) / 100)
   await server.db.query(sql`

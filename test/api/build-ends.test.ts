@@ -33,7 +33,7 @@ function filesFor(t: TestContext): Files {
   return { gate: join(directory, 'gate'), pids: join(directory, 'pids') }
 }
 
-const quick = { lost: 2, ask: 0.2, round: 0.1 }
+const quick = { lost: 8, ask: 0.2, round: 0.1 }
 
 async function placeOf(user: Client, id: string): Promise<{ position: number; reason: string }> {
   return (await user.get(`/v1/build/${id}`)).json.data.queue
@@ -50,7 +50,7 @@ test('a runner that stands still is lost: its process ends, and the build begins
   await eventually(async () => (await outputOf(user, id)) === 'begins\n', 'it has printed')
   const [first = 0] = noted(pids).all
   process.kill(first, 'SIGSTOP')
-  await eventually(async () => noted(pids).all.length === 2, 'the second attempt', 30_000)
+  await eventually(async () => noted(pids).all.length === 2, 'the second attempt')
   assert.ok(!noted(pids).alive.includes(first), 'the first process is gone')
   writeFileSync(gate, '')
   assert.equal((await ended(user, id)).state, 'succeeded')
@@ -85,7 +85,7 @@ test('a runner that dies while the server is away is noticed by the next one', a
   const restarting = before.restart()
   process.kill(noted(pids).alive[0] ?? 0, 'SIGKILL')
   await restarting
-  await eventually(async () => noted(pids).all.length === 2, 'the second attempt', 30_000)
+  await eventually(async () => noted(pids).all.length === 2, 'the second attempt')
   writeFileSync(gate, '')
   const build = await ended(user, id)
   assert.deepEqual([build.state, build.attempts], ['succeeded', 2])

@@ -406,8 +406,10 @@ test('a build of a builder whose walls do not hold goes to another one at once',
   const after = await server.restart()
   const [first] = await after.appliance.builder.builders.list()
   assert.match(first?.unavailable ?? '', /here is not available: its self-test failed/)
-  await after.appliance.database.query(sql`update builder_rests set builder = 'gone'`)
-  await after.appliance.database.query(sql`update alarms set name = 'builder gone'`)
+  await after.appliance.database.transaction(async (tx) => {
+    await tx.query(sql`update builder_rests set builder = 'gone'`)
+    await tx.query(sql`update alarms set name = 'builder gone'`)
+  })
   const last = await after.restart()
   await soon(async () => (await listAlarms(last.db)).length === 0, 'nobody is in alarm')
 })

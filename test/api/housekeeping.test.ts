@@ -48,6 +48,7 @@ test('every job of the server works, and its run is written down', async () => {
       'builds',
       'sign-in attempts',
       'daily totals',
+      'backup age',
       'retention',
       'quota recount',
       'token notices',
@@ -103,6 +104,19 @@ test('a job never runs beside itself, in whatever process', async () => {
   assert.deepEqual(await first, {})
   assert.equal(most, 1)
   assert.equal((await db.query(sql`select 1 from job_runs where name = 'alone'`)).length, 1)
+})
+
+test('a lost connection ends the job that held its lock on it, and nothing else', async () => {
+  const work = async (): Promise<object> => {
+    await db.query(sql`
+      select pg_terminate_backend(pid) from pg_locks
+      where locktype = 'advisory' and objid = hashtext('job cut off')::bit(32)::bigint::oid`)
+    // What the server said reaches the idle connection before the answer to another one's question.
+    for (let turn = 0; turn < 20; turn += 1) await db.query(sql`select 1`)
+    return {}
+  }
+  await assert.rejects(runRecorded(database, 'cut off', 'schedule', work))
+  assert.deepEqual(await runRecorded(database, 'cut off', 'schedule', async () => ({})), {})
 })
 
 test('what was missed is done once after a start, and what was not is left alone', async () => {

@@ -83,7 +83,7 @@ async function migrateTo(database: Database, last: string): Promise<void> {
     for (const name of readdirSync(source).filter((file) => file.slice(0, 4) <= last)) {
       copyFileSync(join(source, name), join(directory, name))
     }
-    await migrate(database, directory)
+    await migrate(database, { directory })
   } finally {
     rmSync(directory, { recursive: true, force: true })
   }

@@ -123,9 +123,11 @@ export async function finish(
   args: readonly string[],
   timeoutSeconds: number,
   env: NodeJS.ProcessEnv = process.env,
+  cwd?: string,
 ): Promise<Outcome> {
   const child = spawn(command, args, {
     env,
+    ...(cwd === undefined ? {} : { cwd }),
     stdio: ['ignore', 'pipe', 'pipe'],
     timeout: timeoutSeconds * 1000,
     killSignal: 'SIGKILL',

@@ -1,7 +1,8 @@
 /** A person at the API: requests with or without a token, and the push and pull of the clients. */
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { request } from 'node:http'
+import { request as requestPlain } from 'node:http'
+import { globalAgent, request as requestSecure } from 'node:https'
 import { connect } from 'node:net'
 
 export interface Credentials {
@@ -225,9 +226,13 @@ async function exchange(
   headers: Readonly<Record<string, string>>,
   body: Buffer | string | undefined,
 ): Promise<Reply> {
-  const { hostname, port } = new URL(origin)
+  const { hostname, port, protocol } = new URL(origin)
+  const request = protocol === 'https:' ? requestSecure : requestPlain
+  // An authority of a test is made known by the options of the global agent.
+  const { ca } = globalAgent.options
   return await new Promise((resolve, reject) => {
-    const sent = request({ hostname, port, method, path, headers, agent: false }, (res) => {
+    const options = { hostname, port, method, path, headers, ca, agent: false }
+    const sent = request(options, (res) => {
       const pieces: Buffer[] = []
       res.on('data', (piece: Buffer) => pieces.push(piece))
       res.on('error', reject)

@@ -57,6 +57,9 @@ const listens: readonly (readonly [unknown, string | undefined])[] = [
   ['[::]:443', ':: 443'],
   ['', undefined],
   ['host', undefined],
+  ['unix:/run/berth/berth.sock', '/run/berth/berth.sock'],
+  ['unix:berth.sock', undefined],
+  [`unix:/${'a'.repeat(107)}`, undefined],
   ['host:', undefined],
   ['host:65536', undefined],
   ['::1:443', undefined],
@@ -68,8 +71,8 @@ for (const [given, want] of listens) {
       assert.throws(() => makeConfig({ listen: given }), ConfigError)
       return
     }
-    const { host, port } = makeConfig({ listen: given }).listen
-    assert.equal(`${host} ${port}`, want)
+    const listen = makeConfig({ listen: given, public_url: 'https://scs.example.org' }).listen
+    assert.equal('path' in listen ? listen.path : `${listen.host} ${listen.port}`, want)
   })
 }
 

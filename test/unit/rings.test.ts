@@ -6,7 +6,7 @@ import test from 'node:test'
 import { packageRoot } from '../../server/package-root.ts'
 
 // The rings of the house: imports point inward only.
-const domain = ['content', 'accounts', 'directory', 'keystore', 'builds']
+const domain = ['content', 'accounts', 'directory', 'keystore', 'builds', 'backup']
 const presentations = [
   'library',
   'oci',
@@ -22,6 +22,8 @@ const composition = [
   'appliance.ts',
   'builder-parts.ts',
   'builder.ts',
+  'database-server.ts',
+  'fsck.ts',
   'housekeeping.ts',
   'main.ts',
   'welcome.ts',
@@ -113,6 +115,7 @@ test('a builder host knows the server by the protocol alone, and starts runners 
     'log.ts',
     'package-root.ts',
     'secret.ts',
+    'unit.ts',
     'version.ts',
   ]
   const ofRunner = ['runner/limits/control-group.ts', 'runner/settings.ts']
@@ -149,19 +152,32 @@ test('the keystore reads images, whose content knows nothing of keys; neither as
   )
 })
 
+test('backups copy what content and builds list, and neither knows of them', () => {
+  const files = sources.filter(({ ring }) => ring === 'backup')
+  assert.ok(files.length > 5)
+  assertNone(files, (target) => ['keystore', 'directory'].includes(ringOf(target)))
+  assertNone(
+    sources.filter(({ ring }) => domain.includes(ring) && ring !== 'backup'),
+    (target) => ringOf(target) === 'backup',
+  )
+})
+
 test('builds push as anybody does: content and accounts know nothing of them', () => {
   const files = sources.filter(({ ring }) => ring === 'builds')
   assert.ok(files.length > 10)
   assertNone(files, (target) => ['keystore', 'directory'].includes(ringOf(target)))
   assertNone(
-    sources.filter(({ ring }) => domain.includes(ring) && ring !== 'builds'),
+    sources.filter(({ ring }) => domain.includes(ring) && !['builds', 'backup'].includes(ring)),
     (target) => ringOf(target) === 'builds',
   )
 })
 
-test('only what runs on a thread of its own parses keys', () => {
+test('only what runs on a thread of its own parses keys; the backup has a process of its own', () => {
+  const server = sources.filter(({ ring, file }) => ring !== 'backup' && file !== 'fsck.ts')
+  assertNone(server, (target) => target === 'backup/secrets-archive.ts')
   const parsers = sources.filter(({ imports }) => imports.includes('openpgp'))
   assert.deepEqual(parsers.map(({ file }) => file).sort(), [
+    'backup/secrets-archive.ts',
     'keystore/public-key.ts',
     'keystore/self-signature.ts',
     'keystore/signature-check.ts',
@@ -207,6 +223,8 @@ test('the environment is read in one place', () => {
     'builds/executors/batch-command.ts',
     'config.ts',
     'embedded-postgres.ts',
+    // What the service manager tells this process alone.
+    'unit.ts',
   ])
   assert.deepEqual(
     readers.map(({ file }) => file).filter((file) => !allowed.has(file)),

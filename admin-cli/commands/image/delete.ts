@@ -1,5 +1,5 @@
 import type { Appliance } from '../../../server/appliance.ts'
-import type { StoredImage } from '../../../server/content/inventory.ts'
+import type { StoredImage } from '../../../server/content/holdings.ts'
 import { verb } from '../../command.ts'
 import { requireYes, yesOption } from '../../confirmation.ts'
 import { UsageError } from '../../exit.ts'
@@ -21,11 +21,11 @@ export const deleteImages = verb({
       throw new UsageError('Name images, or say which with the options that "image list" has.')
     }
     await withAppliance(configOfServer(), async (appliance) => {
-      const { inventory } = appliance
+      const { holdings } = appliance
       const images =
         names.length > 0
           ? await imagesNamed(appliance, names, arch)
-          : await inventory.images(hostOperator, filterOf(values))
+          : await holdings.images(hostOperator, filterOf(values))
       if (images.length === 0) {
         process.stdout.write('There is no such image.\n')
         return
@@ -34,7 +34,7 @@ export const deleteImages = verb({
       await requireYes(`This deletes ${sumOf(images)}.`, 'Delete?', yes)
       const progress = progressOf('deleted', images.length)
       for (const image of images) {
-        await inventory.deleteImage(hostOperator, image)
+        await holdings.deleteImage(hostOperator, image)
         progress.step()
       }
       progress.end()
@@ -51,7 +51,7 @@ async function imagesNamed(
   const found = new Map<string, StoredImage>()
   for (const name of names) {
     const { path, digest } = await imageNamed(appliance, name, arch)
-    const images = await appliance.inventory.images(hostOperator, { repository: path })
+    const images = await appliance.holdings.images(hostOperator, { repository: path })
     const image = images.find((one) => one.digest === digest)
     // One image has two tags: it goes once.
     if (image !== undefined) found.set(`${path} ${digest}`, image)

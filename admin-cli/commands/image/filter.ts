@@ -1,5 +1,5 @@
 /** Which images: the options that listing and deleting share. */
-import type { InventoryFilter, StoredImage } from '../../../server/content/inventory.ts'
+import type { HoldingsFilter, StoredImage } from '../../../server/content/holdings.ts'
 import { countOf, timeOf } from '../../list-options.ts'
 import { sizeOf } from '../../size-option.ts'
 import { sizeInWords } from '../../size-words.ts'
@@ -34,7 +34,7 @@ type Values = {
   ]: (typeof filterOptions)[Name]['type'] extends 'boolean' ? boolean : string | undefined
 }
 
-export function filterOf(values: Values): InventoryFilter {
+export function filterOf(values: Values): HoldingsFilter {
   return {
     owner: values.owner,
     space: values.space,

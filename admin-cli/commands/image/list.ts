@@ -23,8 +23,8 @@ export const list = verb({
     if (oldest && largest) throw new UsageError('Say --oldest or --largest.')
     const order = oldest ? 'oldest' : largest ? 'largest' : 'path'
     const filter = { ...filterOf(values), order, limit: limitOf(limit) } as const
-    await withAppliance(configOfServer(), async ({ inventory }) => {
-      const images = await inventory.images(hostOperator, filter)
+    await withAppliance(configOfServer(), async ({ holdings }) => {
+      const images = await holdings.images(hostOperator, filter)
       if (json) return printJson(images)
       if (images.length === 0) process.stdout.write('There is no such image.\n')
       else process.stdout.write(`${imageTable(images)}\n${sumOf(images)}.\n`)
@@ -41,7 +41,7 @@ export const show = verb({
     await withAppliance(configOfServer(), async (appliance) => {
       const image = await imageNamed(appliance, text, arch)
       const { path: repository, digest } = image
-      const found = await appliance.inventory.images(hostOperator, { repository })
+      const found = await appliance.holdings.images(hostOperator, { repository })
       const pulledAt = found.find((one) => one.digest === digest)?.pulledAt ?? null
       if (json) return printJson({ ...image, pulledAt })
       const facts = [

@@ -10,6 +10,9 @@ import { pipeline } from 'node:stream/promises'
 export interface EndpointOptions {
   readonly libraryUrl: string
   readonly registryUrl: string
+  /** Where this host reaches them. */
+  readonly libraryVia: string
+  readonly registryVia: string
   readonly pullToken: string | undefined
   readonly ca: string | undefined
   /** The origin by which the build speaks to it. */
@@ -50,7 +53,10 @@ const readable: readonly (readonly [Service, RegExp])[] = [
 export function serveEndpoint(
   options: EndpointOptions,
 ): (req: IncomingMessage, res: ServerResponse) => Promise<void> {
-  const origins = [options.libraryUrl, options.registryUrl].map((url) => new URL(url).origin)
+  const { libraryUrl, registryUrl, libraryVia, registryVia } = options
+  const origins = [libraryUrl, registryUrl, libraryVia, registryVia].map(
+    (url) => new URL(url).origin,
+  )
 
   return async (req, res) => {
     const [path = '', query] = (req.url ?? '').split(/\?(.*)/s)
@@ -61,7 +67,7 @@ export function serveEndpoint(
       res.end('Only pulling images is possible from within a build.\n')
       return
     }
-    const base = service === 'library' ? options.libraryUrl : options.registryUrl
+    const base = service === 'library' ? libraryVia : registryVia
     const target = new URL(
       base.replace(/\/+$/, '') + path + (query === undefined ? '' : `?${query}`),
     )

@@ -1,0 +1,32 @@
+/** Where long work has come to: one line that is written over, or, where no terminal is, now and then one. */
+export class ProgressLine {
+  readonly #isTerminal = process.stderr.isTTY
+  #lastAt = process.stderr.isTTY ? 0 : Date.now()
+  #width = 0
+
+  /** On standard error: standard output holds results alone. */
+  show(text: string): void {
+    const now = Date.now()
+    if (now - this.#lastAt < (this.#isTerminal ? 100 : 10_000)) return
+    this.#lastAt = now
+    if (!this.#isTerminal) {
+      process.stderr.write(`${text}\n`)
+      return
+    }
+    process.stderr.write(`\r${text.padEnd(this.#width)}`)
+    this.#width = text.length
+  }
+
+  /** Clears the line. */
+  end(): void {
+    if (this.#isTerminal && this.#width > 0) process.stderr.write(`\r${' '.repeat(this.#width)}\r`)
+  }
+}
+
+/** 1536 → "1.5 KiB" */
+export function sizeText(bytes: number): string {
+  if (bytes < 1024) return `${bytes} B`
+  const exponent = Math.min(Math.floor(Math.log2(bytes) / 10), 5)
+  const unit = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'][exponent] ?? 'B'
+  return `${(bytes / 2 ** (10 * exponent)).toFixed(1)} ${unit}`
+}
