@@ -99,8 +99,8 @@ for (const name of shellNames) {
       const from = shell.terminal.text().length
       shell.terminal.type(keys)
       await shell.seeLine(line, from)
-      // Ctrl-C: the line is not run.
-      shell.terminal.type('\u0003')
+      // Ctrl-U: the line is not run. Ctrl-C could come while the shell still completes, and be lost.
+      shell.terminal.type('\u0015\r')
       await shell.prompt(from + keys.length)
     }
   })

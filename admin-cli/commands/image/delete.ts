@@ -4,7 +4,7 @@ import { verb } from '../../command.ts'
 import { requireYes, yesOption } from '../../confirmation.ts'
 import { UsageError } from '../../exit.ts'
 import { hostOperator } from '../../operator.ts'
-import { progressOf } from '../../progress.ts'
+import { ProgressLine } from '../../progress-line.ts'
 import { configOfServer, withAppliance } from '../../with-appliance.ts'
 import { filterOf, filterOptions, imageTable, isNarrow, sumOf } from './filter.ts'
 import { archOption, imageNamed, referenceWord } from './reference.ts'
@@ -32,12 +32,12 @@ export const deleteImages = verb({
       }
       if (!yes) process.stderr.write(imageTable(images))
       await requireYes(`This deletes ${sumOf(images)}.`, 'Delete?', yes)
-      const progress = progressOf('deleted', images.length)
-      for (const image of images) {
+      const line = new ProgressLine()
+      for (const [index, image] of images.entries()) {
+        line.show(`${index} of ${images.length} images deleted`)
         await holdings.deleteImage(hostOperator, image)
-        progress.step()
       }
-      progress.end()
+      line.end()
       process.stdout.write(`Deleted ${sumOf(images)}.\n`)
     })
   },
