@@ -144,7 +144,7 @@ const tombstone = verb({
       if (stateOf(key) === 'tombstoned')
         throw new CommandError('This key has been taken out already.')
       const consequence = `The key ${fingerprint} of ${key.ownerName} goes for good and is never taken again; ${countOf(images)} signed with it will show an unknown key.`
-      await requireYes(consequence, 'Take it out, rather than retire it?', yes)
+      await requireYes(consequence, 'Take it out?', yes)
       await appliance.keystore.tombstone(hostOperator, fingerprint, reason)
       process.stdout.write(
         `The key ${fingerprint} of ${key.ownerName} was taken out; ${countOf(images)} signed with it will show an unknown key within a minute or two.\n`,
