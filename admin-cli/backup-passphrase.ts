@@ -8,7 +8,7 @@ import { CommandError, UsageError } from './exit.ts'
 export interface EncryptionOptions {
   readonly 'passphrase-file'?: string | undefined
   readonly recipient?: string | undefined
-  readonly 'without-secrets'?: boolean | undefined
+  readonly 'without-secrets': boolean
 }
 
 const minPassphrase = 12
@@ -18,11 +18,15 @@ export function encryptionOf(
   options: EncryptionOptions,
   settings: BackupSettings | undefined,
 ): Encryption | undefined {
-  const given = [options['passphrase-file'], options.recipient, options['without-secrets']]
+  const given = [
+    options['passphrase-file'],
+    options.recipient,
+    options['without-secrets'] ? true : undefined,
+  ]
   if (given.filter((one) => one !== undefined).length > 1) {
     throw new UsageError('Give one of --passphrase-file, --recipient and --without-secrets.')
   }
-  if (options['without-secrets'] === true) return undefined
+  if (options['without-secrets']) return undefined
   const isGiven = given.some((one) => one !== undefined)
   const recipient = options.recipient ?? (isGiven ? undefined : settings?.recipientFile)
   if (recipient !== undefined) return { kind: 'recipient', certificate: readFileSync(recipient) }

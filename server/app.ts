@@ -42,7 +42,7 @@ import { buildPages } from './ui/build-routes.tsx'
 import { containerPages, publicPages } from './ui/routes.tsx'
 
 export function createApp(appliance: Appliance): Express {
-  const { config, log, registry, uploads, tokens, capabilities, signingKey, builder } = appliance
+  const { config, log, registry, uploads, tokens, capabilities, signingKeys, builder } = appliance
   const defaults = {
     entity: config.library.defaultEntity,
     collection: config.library.defaultCollection,
@@ -91,7 +91,7 @@ export function createApp(appliance: Appliance): Express {
   app.use(ociRoutes(registryParts))
   app.use(identify(tokens))
   app.use(discoveryRoutes(config, appliance.health))
-  app.use(accountRoutes(tokens, signingKey))
+  app.use(accountRoutes(tokens, signingKeys))
   app.use(healthRoutes())
   app.use(enterpriseTokenRoutes(appliance.tokenRegister, tokens))
   app.use(userRoutes(appliance.roster, appliance.quotas))

@@ -1,5 +1,4 @@
 /** The only wiring: the server, the administrator's commands and the tests open the same parts. */
-import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 
 import type { AccountActor } from './accounts/actor.ts'
@@ -10,15 +9,16 @@ import { revalidate } from './accounts/revalidation.ts'
 import type { RevalidationResult } from './accounts/revalidation.ts'
 import { Roster } from './accounts/roster.ts'
 import { SignIn } from './accounts/sign-in.ts'
-import { openSigningKey } from './accounts/signing-key.ts'
-import type { SigningKey } from './accounts/signing-key.ts'
+import { openSigningKeys } from './accounts/signing-key.ts'
+import type { SigningKeys } from './accounts/signing-key.ts'
 import { TokenRegister } from './accounts/token-register.ts'
 import { Tokens } from './accounts/tokens.ts'
 import { refuseUnfinishedRestore } from './backup/restore-marker.ts'
 import { assembleBuilder } from './builder-parts.ts'
 import type { BuilderParts } from './builder-parts.ts'
 import type { QueueTimes } from './builds/queue.ts'
-import { Capabilities } from './capability.ts'
+import { Capabilities, openCapabilityKeys } from './capability.ts'
+import type { CapabilityKeys } from './capability.ts'
 import type { Config } from './config.ts'
 import { Artifacts } from './content/artifacts.ts'
 import { BlobStore } from './content/blob-store.ts'
@@ -26,6 +26,7 @@ import { BlobUploads } from './content/blob-uploads.ts'
 import { CollectionAccess } from './content/collection-access.ts'
 import { DownloadCounts } from './content/download-counts.ts'
 import { HashThread } from './content/hash-thread.ts'
+import { Holdings } from './content/holdings.ts'
 import { ImagePolicy } from './content/image-policy.ts'
 import { recount } from './content/recount.ts'
 import type { RecountResult } from './content/recount.ts'
@@ -56,7 +57,6 @@ import { measuredDirectory } from './metrics/measured-directory.ts'
 import { Meters } from './metrics/meters.ts'
 import { metricSources } from './metrics/sources.ts'
 import { migrate } from './migrate.ts'
-import { readOrMakeSecret } from './secret-file.ts'
 
 export interface Appliance {
   readonly config: Config
@@ -78,11 +78,13 @@ export interface Appliance {
   readonly registryTokens: RegistryTokens
   readonly reports: LibraryReports
   readonly quotas: SpaceQuotas
+  readonly holdings: Holdings
   readonly tokenRegister: TokenRegister
   readonly roster: Roster
   readonly keystore: Keystore
   readonly imageChecks: ImageChecks
-  readonly signingKey: SigningKey
+  readonly signingKeys: SigningKeys
+  readonly capabilityKeys: CapabilityKeys
   readonly capabilities: Capabilities
   readonly builder: BuilderParts
   readonly signIn: SignIn
@@ -141,10 +143,12 @@ async function assemble(
   const applied = await migrate(database)
   if (applied.length > 0) log.info({ 'migrations.applied': applied }, 'the database was migrated')
   const blobs = await BlobStore.open(join(config.dataDir, 'store'), database)
-  const signingKey = await openSigningKey(join(config.dataDir, 'secrets/token-signing-key.pem'))
-  const capabilityKey = await readOrMakeSecret(join(config.dataDir, 'secrets/capability-key'), () =>
-    randomBytes(32).toString('hex'),
+  const secrets = join(config.dataDir, 'secrets')
+  const signingKeys = await openSigningKeys(
+    join(secrets, 'token-signing-key.pem'),
+    config.tokens.validDays,
   )
+  const capabilityKeys = await openCapabilityKeys(join(secrets, 'capability-key'))
   const defaultQuotaBytes = config.quotaBytes
   const groupSpaces = new GroupSpaces(config.groups)
   const meters = new Meters()
@@ -192,7 +196,7 @@ async function assemble(
   })
   const blobUploads = new BlobUploads(database, blobs, registry, hashing, limits)
   const tokens = new Tokens(database, {
-    key: signingKey,
+    keys: signingKeys,
     issuer: config.publicUrl,
     validDays: config.tokens.validDays,
     perAccount: config.tokens.perAccount,
@@ -230,9 +234,10 @@ async function assemble(
     blobUploads,
     artifacts,
     tokens,
-    registryTokens: new RegistryTokens(signingKey, tokens, config.publicUrl),
+    registryTokens: new RegistryTokens(signingKeys, tokens, config.publicUrl),
     reports: new LibraryReports(database),
-    quotas: new SpaceQuotas(database, defaultQuotaBytes),
+    quotas: new SpaceQuotas(database, defaultQuotaBytes, groupSpaces),
+    holdings: new Holdings(database, blobs, registry, artifacts),
     tokenRegister: new TokenRegister(database),
     roster: new Roster(database, rules.adminGroup),
     keystore: new Keystore(database, certificates, {
@@ -240,8 +245,9 @@ async function assemble(
       changed: (fingerprint) => imageChecks.certificateChanged(fingerprint),
     }),
     imageChecks,
-    signingKey,
-    capabilities: new Capabilities(Buffer.from(capabilityKey, 'hex')),
+    signingKeys,
+    capabilityKeys,
+    capabilities: new Capabilities(capabilityKeys),
     groupSpaces,
     meters,
     signIn: new SignIn(database, {

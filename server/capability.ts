@@ -1,11 +1,14 @@
 /**
  * Capability URLs: `/dl/<payload>.<mac>`, `/ul/<payload>.<mac>`, `/ul/context/…` and `/ul/probe/…`. Clients send no credential to
  * them (or one of another service), so the address itself is the right: to one object, with one
- * method, until a fixed time. The key is the host's own; nothing is stored for them.
+ * method, until a fixed time. The key is the host's own; nothing is stored for them. When the key is
+ * rotated, what the former one sealed is good for its time.
  */
-import { createHmac, timingSafeEqual } from 'node:crypto'
+import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 
 import { z } from 'zod'
+
+import { RotatedSecret } from './rotated-secret.ts'
 
 const download = z.strictObject({
   /** sha256:<hex> */
@@ -43,11 +46,23 @@ export type Probe = Omit<z.infer<typeof probe>, 'exp'>
 const lifetimeSeconds = 6 * 3600
 const probeSeconds = 15 * 60
 
-export class Capabilities {
-  readonly #key: Buffer
+export type CapabilityKeys = RotatedSecret<Buffer>
 
-  constructor(key: Buffer) {
-    this.#key = key
+export async function openCapabilityKeys(path: string): Promise<CapabilityKeys> {
+  return await RotatedSecret.open(path, {
+    name: 'capability-key',
+    make: () => randomBytes(32).toString('hex'),
+    parse: (text) => Buffer.from(text.trim(), 'hex'),
+    retire: (text) => text,
+    overlapSeconds: lifetimeSeconds,
+  })
+}
+
+export class Capabilities {
+  readonly #keys: CapabilityKeys
+
+  constructor(keys: CapabilityKeys) {
+    this.#keys = keys
   }
 
   downloadPath(what: Download): string {
@@ -86,7 +101,7 @@ export class Capabilities {
   #seal(method: string, what: object, seconds = lifetimeSeconds): string {
     const exp = Math.floor(Date.now() / 1000) + seconds
     const payload = Buffer.from(JSON.stringify({ ...what, exp })).toString('base64url')
-    return `${payload}.${this.#mac(method, payload).toString('base64url')}`
+    return `${payload}.${macOf(this.#keys.current, method, payload).toString('base64url')}`
   }
 
   #open<What extends { exp: number }>(
@@ -95,14 +110,17 @@ export class Capabilities {
     schema: z.ZodType<What>,
   ): What | undefined {
     const [payload = '', mac = ''] = sealed.split('.')
-    const expected = this.#mac(method, payload)
     const given = Buffer.from(mac, 'base64url')
-    if (given.length !== expected.length || !timingSafeEqual(given, expected)) return undefined
+    const sealedIt = (key: Buffer): boolean => {
+      const expected = macOf(key, method, payload)
+      return given.length === expected.length && timingSafeEqual(given, expected)
+    }
+    if (this.#keys.find(sealedIt) === undefined) return undefined
     const what = schema.parse(JSON.parse(Buffer.from(payload, 'base64url').toString()))
     return what.exp > Date.now() / 1000 ? what : undefined
   }
+}
 
-  #mac(method: string, payload: string): Buffer {
-    return createHmac('sha256', this.#key).update(`${method}:${payload}`).digest()
-  }
+function macOf(key: Buffer, method: string, payload: string): Buffer {
+  return createHmac('sha256', key).update(`${method}:${payload}`).digest()
 }

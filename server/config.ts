@@ -272,8 +272,43 @@ export function configFile(env: NodeJS.ProcessEnv = process.env): string {
   return env['BERTH_CONFIG'] ?? defaultFile
 }
 
+/** The settings as they hold, by the names of the file: for people, with secrets left out. */
+export function readSettings(env: NodeJS.ProcessEnv = process.env): {
+  readonly file: string
+  readonly settings: Record<string, unknown>
+} {
+  const { file, settings, places } = collectSettings(env)
+  const { data } = parseSettings(settings, file, places)
+  const shown = {
+    ...data,
+    listen: settings['listen'] ?? '127.0.0.1:5080',
+    trusted_proxies: settings['trusted_proxies'],
+    tls: settings['tls'],
+    database: data.database && { ...data.database, url: withoutPassword(data.database.url) },
+    // As it was written: what is made of it has other names.
+    directory: settings['directory'],
+  }
+  // Secrets become [redacted], what is not set goes.
+  return { file, settings: JSON.parse(JSON.stringify(shown)) as Record<string, unknown> }
+}
+
+function withoutPassword(address: string): string {
+  const url = new URL(address)
+  if (url.password !== '') url.password = 'redacted'
+  return url.href
+}
+
 /** Reads `$BERTH_CONFIG` or /etc/berth/berth.toml (which may be absent) and the overrides. */
 export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
+  const { file, settings, places } = collectSettings(env)
+  return makeConfig(settings, file, places)
+}
+
+function collectSettings(env: NodeJS.ProcessEnv): {
+  readonly file: string
+  readonly settings: Record<string, unknown>
+  readonly places: ReadonlyMap<string, string>
+} {
   const file = configFile(env)
   const settings: Record<string, unknown> = parseFile(
     file,
@@ -287,7 +322,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
   }
   const credentials = env['CREDENTIALS_DIRECTORY']
   if (credentials !== undefined) applyCredentials(settings, credentials)
-  return makeConfig(settings, file, places)
+  return { file, settings, places }
 }
 
 /** Validates settings as they stand in the file and derives the rest; tests call it directly. */
@@ -296,11 +331,7 @@ export function makeConfig(
   place = 'configuration',
   places: ReadonlyMap<string, string> = new Map(),
 ): Config {
-  const parsed = schema.safeParse(settings)
-  if (!parsed.success) {
-    throw new ConfigError(parsed.error.issues.flatMap((issue) => describe(issue, place, places)))
-  }
-  const { data } = parsed
+  const { data } = parseSettings(settings, place, places)
   const publicUrl = data.public_url ?? defaultOrigin(data.listen, data.tls)
   if (publicUrl === undefined) {
     throw new ConfigError([`${place}: public_url: is needed where Berth listens on a unix socket`])
@@ -376,6 +407,16 @@ export function makeConfig(
     backup: data.backup && backupSettings(data.backup),
     log: { level: data.log.level },
   })
+}
+
+function parseSettings(
+  settings: unknown,
+  place: string,
+  places: ReadonlyMap<string, string>,
+): { readonly data: Settings } {
+  const parsed = schema.safeParse(settings)
+  if (parsed.success) return parsed
+  throw new ConfigError(parsed.error.issues.flatMap((issue) => describe(issue, place, places)))
 }
 
 function describe(

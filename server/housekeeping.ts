@@ -34,6 +34,12 @@ export function housekeepingOf(appliance: Appliance): readonly Job[] {
       cron: '7 * * * *',
       run: async () => ({ forgotten: await appliance.signIn.forgetOldAttempts() }),
     },
+    // The last of a day stays: what usage forecasts from.
+    {
+      name: 'daily totals',
+      cron: '53 * * * *',
+      run: async () => await appliance.holdings.countDay(),
+    },
     {
       name: 'backup age',
       cron: '11,41 * * * *',

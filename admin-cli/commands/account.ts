@@ -1,128 +1,175 @@
-import { parseArgs } from 'node:util'
-
 import {
   addAccount,
   disableAccount,
   enableAccount,
-  hostOperator,
+  findAccount,
   listAccounts,
   setPassword,
 } from '../../server/accounts/accounts.ts'
 import type { AccountRow } from '../../server/accounts/accounts.ts'
 import { renameAccount } from '../../server/content/rename-account.ts'
+import type { Db } from '../../server/database.ts'
+import { verb } from '../command.ts'
 import type { Command } from '../command.ts'
-import { UsageError } from '../exit.ts'
+import { CommandError } from '../exit.ts'
+import { jsonOption, printJson } from '../json-option.ts'
+import { hostOperator } from '../operator.ts'
 import { readNewPassword } from '../password-prompt.ts'
+import { sizeInWords } from '../size-words.ts'
 import { table } from '../table.ts'
 import { configOfServer, withAppliance } from '../with-appliance.ts'
 
-const help = `berthctl account: the accounts
-
-  berthctl account add NAME [--admin]   a new local account; --admin makes it an administrator
-  berthctl account list [--json]        the accounts, in the order of their names
-  berthctl account password NAME        a new password; access tokens stay valid
-  berthctl account disable NAME         no sign-in and no token works any more; images stay
-  berthctl account enable NAME          brings it back, tokens included
-  berthctl account rename NAME NEW      gives an account and its space another name
-
-A password is asked for twice on a terminal, and is one line of standard input otherwise. Renaming is
-for a login name that the site gave to somebody else: images of the first person move with the space
-to library://NEW/…, and the name is free. All of these work while the server runs and while it does not.
-`
-
-const verbs: Readonly<Record<string, (args: string[]) => Promise<void>>> = {
-  add,
-  list,
-  password,
-  disable,
-  enable,
-  rename,
-}
-
-export const accountCommand: Command = {
-  help,
-  run: async ([verb = '', ...args]) => {
-    const run = Object.hasOwn(verbs, verb) ? verbs[verb] : undefined
-    if (run !== undefined) return await run(args)
-    throw new UsageError(
-      `Say what to do: ${Object.keys(verbs).join(', ')} (see berthctl account --help).`,
-    )
+const add = verb({
+  name: 'add',
+  summary: 'a new local account; asks for its password',
+  arguments: { NAME: {} },
+  options: { admin: { type: 'boolean', summary: 'makes it an administrator' } },
+  run: async ({ NAME: name }, { admin: isAdmin }) => {
+    const config = configOfServer()
+    const password = await readNewPassword(name)
+    await withAppliance(config, async ({ database }) => {
+      const account = await addAccount(database, hostOperator, { name, password, isAdmin })
+      const what = isAdmin ? 'the administrator' : 'the account'
+      process.stdout.write(`Added ${what} ${account.name} (ID ${account.id}).\n`)
+    })
   },
+})
+
+const password = verb({
+  name: 'password',
+  summary: 'a new password for a local account; access tokens stay valid',
+  arguments: { NAME: { complete: 'account' } },
+  run: async ({ NAME: name }) => {
+    const config = configOfServer()
+    const secret = await readNewPassword(name)
+    await withAppliance(config, async ({ database }) => {
+      await setPassword(database, hostOperator, name, secret)
+      process.stdout.write(`The password of ${name} was changed.\n`)
+    })
+  },
+})
+
+const disable = verb({
+  name: 'disable',
+  summary: 'no sign-in and no token works any more; images stay',
+  arguments: { NAME: { complete: 'account' } },
+  run: async ({ NAME: name }) => {
+    await withAppliance(configOfServer(), async ({ database }) => {
+      await disableAccount(database, hostOperator, name)
+      process.stdout.write(`${name} is disabled: neither password nor tokens work.\n`)
+    })
+  },
+})
+
+const enable = verb({
+  name: 'enable',
+  summary: 'brings it back, tokens included',
+  arguments: { NAME: { complete: 'account' } },
+  run: async ({ NAME: name }) => {
+    await withAppliance(configOfServer(), async ({ database }) => {
+      await enableAccount(database, hostOperator, name)
+      process.stdout.write(`${name} is enabled again.\n`)
+    })
+  },
+})
+
+const rename = verb({
+  name: 'rename',
+  summary: 'gives an account and its space another name',
+  arguments: { NAME: { complete: 'account' }, NEW: {} },
+  notes:
+    'Renaming is for a login name that the site gave to somebody else: images of the first person move with the space to library://NEW/…, and the name is free.',
+  run: async ({ NAME: from, NEW: to }) => {
+    await withAppliance(configOfServer(), async ({ database }) => {
+      await renameAccount(database, hostOperator, from, to)
+      process.stdout.write(`${from} is ${to} now; its images are at library://${to}/….\n`)
+    })
+  },
+})
+
+const list = verb({
+  name: 'list',
+  summary: 'the accounts, in the order of their names',
+  options: { json: jsonOption },
+  run: async (_words, { json }) => {
+    await withAppliance(configOfServer(), async ({ database }) => {
+      const accounts = await listAccounts(database)
+      if (json) return printJson(accounts)
+      const rows = accounts.map((account) => [
+        account.id,
+        account.name,
+        account.isAdmin ? 'admin' : 'user',
+        stateOf(account),
+        account.provider,
+        account.createdAt.toISOString().slice(0, 10),
+      ])
+      process.stdout.write(table([['ID', 'Name', 'Role', 'State', 'Provider', 'Since'], ...rows]))
+    })
+  },
+})
+
+const show = verb({
+  name: 'show',
+  summary: 'one account: its groups, its space and its tokens',
+  arguments: { NAME: { complete: 'account' } },
+  options: { json: jsonOption },
+  run: async ({ NAME: name }, { json }) => {
+    await withAppliance(configOfServer(), async (appliance) => {
+      const { database, roster, quotas, tokenRegister } = appliance
+      const { id } = await accountNamed(database, name)
+      const person = await roster.find(hostOperator, id)
+      const tokens = await tokenRegister.list(hostOperator, id, { all: false })
+      const [space] = await quotas.list(hostOperator, name)
+      const quotaBytes = await quotas.of(person)
+      const usedBytes = space?.usedBytes ?? 0
+      if (json) return printJson({ ...person, quotaBytes, usedBytes, liveTokens: tokens.length })
+      process.stdout.write(
+        table([
+          ['Account', person.name],
+          ['ID', person.id],
+          ['Name', person.fullName || '-'],
+          ['Mail', person.email || '-'],
+          ['Role', person.isAdmin ? 'administrator' : 'user'],
+          ['State', person.suspendedReason ?? stateOf(person)],
+          ['Provider', person.provider],
+          ['Directory ID', person.directoryId ?? '-'],
+          ['Groups', person.groups.join(' ') || '-'],
+          ['Since', person.createdAt.toISOString()],
+          ['Signed in', person.signedInAt?.toISOString() ?? 'never'],
+          ['Tokens', `${tokens.length} live`],
+          ['Space', `${sizeInWords(usedBytes)} used of ${sizeInWords(quotaBytes)}`],
+        ]),
+      )
+    })
+  },
+})
+
+const promote = verb({
+  name: 'promote',
+  summary: 'makes a local account an administrator',
+  arguments: { NAME: { complete: 'account' } },
+  run: async ({ NAME: name }) => await setAdministrator(name, true),
+})
+
+const demote = verb({
+  name: 'demote',
+  summary: 'makes it an ordinary account again',
+  arguments: { NAME: { complete: 'account' } },
+  run: async ({ NAME: name }) => await setAdministrator(name, false),
+})
+
+async function setAdministrator(name: string, isAdmin: boolean): Promise<void> {
+  await withAppliance(configOfServer(), async ({ database, roster }) => {
+    const { id } = await accountNamed(database, name)
+    await roster.setAdministrator(hostOperator, id, isAdmin)
+    process.stdout.write(`${name} is ${isAdmin ? 'an administrator' : 'an ordinary account'}.\n`)
+  })
 }
 
-async function add(args: string[]): Promise<void> {
-  const { values, positionals } = parseArgs({
-    args,
-    allowPositionals: true,
-    options: { admin: { type: 'boolean' } },
-  })
-  const name = onlyName(positionals)
-  const isAdmin = values.admin === true
-  const config = configOfServer()
-  const password = await readNewPassword(name)
-  await withAppliance(config, async ({ database }) => {
-    const account = await addAccount(database, hostOperator, { name, password, isAdmin })
-    const what = isAdmin ? 'the administrator' : 'the account'
-    process.stdout.write(`Added ${what} ${account.name} (ID ${account.id}).\n`)
-  })
-}
-
-async function password(args: string[]): Promise<void> {
-  const { positionals } = parseArgs({ args, allowPositionals: true })
-  const name = onlyName(positionals)
-  const config = configOfServer()
-  const password = await readNewPassword(name)
-  await withAppliance(config, async ({ database }) => {
-    await setPassword(database, hostOperator, name, password)
-    process.stdout.write(`The password of ${name} was changed.\n`)
-  })
-}
-
-async function disable(args: string[]): Promise<void> {
-  const name = onlyName(parseArgs({ args, allowPositionals: true }).positionals)
-  await withAppliance(configOfServer(), async ({ database }) => {
-    await disableAccount(database, hostOperator, name)
-    process.stdout.write(`${name} is disabled: neither password nor tokens work.\n`)
-  })
-}
-
-async function enable(args: string[]): Promise<void> {
-  const name = onlyName(parseArgs({ args, allowPositionals: true }).positionals)
-  await withAppliance(configOfServer(), async ({ database }) => {
-    await enableAccount(database, hostOperator, name)
-    process.stdout.write(`${name} is enabled again.\n`)
-  })
-}
-
-async function rename(args: string[]): Promise<void> {
-  const [from, to, ...rest] = parseArgs({ args, allowPositionals: true }).positionals
-  if (from === undefined || to === undefined || rest.length > 0) {
-    throw new UsageError('Give the present name and the new one.')
-  }
-  await withAppliance(configOfServer(), async ({ database }) => {
-    await renameAccount(database, hostOperator, from, to)
-    process.stdout.write(`${from} is ${to} now; its images are at library://${to}/….\n`)
-  })
-}
-
-async function list(args: string[]): Promise<void> {
-  const { values } = parseArgs({ args, options: { json: { type: 'boolean' } } })
-  await withAppliance(configOfServer(), async ({ database }) => {
-    const accounts = await listAccounts(database)
-    if (values.json === true) {
-      process.stdout.write(`${JSON.stringify(accounts, null, 2)}\n`)
-      return
-    }
-    const rows = accounts.map((account) => [
-      account.id,
-      account.name,
-      account.isAdmin ? 'admin' : 'user',
-      stateOf(account),
-      account.provider,
-      account.createdAt.toISOString().slice(0, 10),
-    ])
-    process.stdout.write(table([['ID', 'Name', 'Role', 'State', 'Provider', 'Since'], ...rows]))
-  })
+async function accountNamed(database: Db, name: string): Promise<AccountRow> {
+  const account = await findAccount(database, name)
+  if (account !== undefined) return account
+  throw new CommandError(`There is no account "${name}".`)
 }
 
 function stateOf(account: AccountRow): string {
@@ -130,7 +177,10 @@ function stateOf(account: AccountRow): string {
   return account.suspendedAt === null ? 'active' : 'suspended'
 }
 
-function onlyName([name, ...rest]: readonly string[]): string {
-  if (name !== undefined && rest.length === 0) return name
-  throw new UsageError('Give one account name, and the password not on the command line.')
+export const accountCommand: Command = {
+  name: 'account',
+  summary: 'the accounts',
+  verbs: [add, list, show, password, disable, enable, promote, demote, rename],
+  notes:
+    'A password is asked for twice on a terminal, and is one line of standard input otherwise: it is never on the command line.',
 }

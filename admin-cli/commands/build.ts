@@ -1,32 +1,19 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { parseArgs } from 'node:util'
 
-import { findAccount, hostOperator } from '../../server/accounts/accounts.ts'
+import { findAccount } from '../../server/accounts/accounts.ts'
 import type { Appliance } from '../../server/appliance.ts'
 import type { BuildRow, BuildState } from '../../server/builds/build-rows.ts'
 import type { Place } from '../../server/builds/builds.ts'
 import { referenceOf } from '../../server/builds/target.ts'
+import { verb } from '../command.ts'
 import type { Command } from '../command.ts'
+import { requireYes, yesOption } from '../confirmation.ts'
 import { CommandError, UsageError } from '../exit.ts'
+import { jsonOption, printJson } from '../json-option.ts'
 import { countOf, timeOf } from '../list-options.ts'
-import { printable } from '../printable.ts'
-import { askYesOrNo } from '../question.ts'
+import { hostOperator } from '../operator.ts'
 import { table } from '../table.ts'
 import { configOfServer, withAppliance } from '../with-appliance.ts'
-
-const help = `berthctl build: the builds of the remote builder
-
-  berthctl build list [--account NAME] [--state STATE] [--since TIME] [--limit N] [--json]
-                                      the newest first; what waits says for what
-  berthctl build show ID [--json]     all about one, with its definition file
-  berthctl build output ID            what it has printed so far
-  berthctl build cancel ID [ID ...] [--yes]
-  berthctl build cancel --account NAME [--yes]
-                                      ends builds, and says why in their output
-
-STATE is queued, starting, running, succeeded, failed or cancelled, or open for the first three. TIME is
-2026-11-21, 2026-11-21T08:00:00Z, or 2h, 7d. A list has 100 lines unless --limit says otherwise.
-`
 
 const open: readonly BuildState[] = ['queued', 'starting', 'running']
 const states: Readonly<Record<string, readonly BuildState[]>> = {
@@ -45,139 +32,144 @@ const pieceBytes = 1 << 18
 /** What a builder has to end a running build, and a little more. */
 const patienceMs = 20_000
 
-const verbs: Readonly<Record<string, (args: string[]) => Promise<void>>> = {
-  list,
-  show,
-  output,
-  cancel,
-}
-
-export const buildCommand: Command = {
-  help,
-  run: async ([verb = '', ...args]) => {
-    const run = Object.hasOwn(verbs, verb) ? verbs[verb] : undefined
-    if (run !== undefined) return await run(args)
-    throw new UsageError(
-      `Say what to do: ${Object.keys(verbs).join(', ')} (see berthctl build --help).`,
-    )
-  },
-}
-
-async function list(args: string[]): Promise<void> {
-  const { values } = parseArgs({
-    args,
-    options: {
-      account: { type: 'string' },
-      state: { type: 'string' },
-      since: { type: 'string' },
-      limit: { type: 'string' },
-      json: { type: 'boolean' },
+const list = verb({
+  name: 'list',
+  summary: 'the newest first; what waits says for what',
+  options: {
+    account: { type: 'string', value: 'NAME', summary: 'of one account', complete: 'account' },
+    state: {
+      type: 'string',
+      value: 'STATE',
+      summary:
+        'queued, starting, running, succeeded, failed or cancelled, or open for the first three',
+      complete: Object.keys(states),
     },
-  })
-  const wanted = values.state === undefined ? null : statesNamed(values.state)
-  const from = values.since === undefined ? null : timeOf(values.since)
-  const limit = values.limit === undefined ? usualLines : countOf(values.limit)
-  await withAppliance(configOfServer(), async (appliance) => {
-    const { builds } = appliance.builder
-    const accountId = await accountIdOf(appliance, values.account)
-    const filter = { accountId, from, to: null, includeDeleted: false, states: wanted }
-    const rows = await builds.list(hostOperator, filter, limit)
-    const shown = []
-    for (const row of rows) shown.push(buildJson(row, await builds.place(row, hostOperator)))
-    if (values.json === true) return print(shown)
-    const head = ['ID', 'Account', 'State', 'Arch', 'Builder', 'Submitted', 'Took', 'Place']
-    const lines = shown.map((build) => [
-      build.id,
-      build.account,
-      build.state,
-      build.arch,
-      build.builder,
-      build.submittedAt.slice(0, 16),
-      took(build.seconds),
-      build.place === null ? '' : `${build.place.position}/${build.place.waiting}`,
-      build.place?.reason ?? build.reason,
-    ])
-    process.stdout.write(table([[...head, 'Reason'], ...lines]))
-  })
-}
+    since: {
+      type: 'string',
+      value: 'TIME',
+      summary: 'from this time on: 2026-11-21, 2026-11-21T08:00:00Z, or 2h, 7d',
+    },
+    limit: { type: 'string', value: 'N', summary: 'the newest N (default 100)' },
+    json: jsonOption,
+  },
+  run: async (_words, values) => {
+    const wanted = values.state === undefined ? null : statesNamed(values.state)
+    const from = values.since === undefined ? null : timeOf(values.since)
+    const limit = values.limit === undefined ? usualLines : countOf(values.limit)
+    await withAppliance(configOfServer(), async (appliance) => {
+      const { builds } = appliance.builder
+      const accountId = await accountIdOf(appliance, values.account)
+      const filter = { accountId, from, to: null, includeDeleted: false, states: wanted }
+      const rows = await builds.list(hostOperator, filter, limit)
+      const shown = []
+      for (const row of rows) shown.push(buildJson(row, await builds.place(row, hostOperator)))
+      if (values.json) return printJson(shown)
+      const head = ['ID', 'Account', 'State', 'Arch', 'Builder', 'Submitted', 'Took', 'Place']
+      const lines = shown.map((build) => [
+        build.id,
+        build.account,
+        build.state,
+        build.arch,
+        build.builder,
+        build.submittedAt.slice(0, 16),
+        took(build.seconds),
+        build.place === null ? '' : `${build.place.position}/${build.place.waiting}`,
+        build.place?.reason ?? build.reason,
+      ])
+      process.stdout.write(table([[...head, 'Reason'], ...lines]))
+    })
+  },
+})
 
-async function show(args: string[]): Promise<void> {
-  const { values, positionals } = parseArgs({
-    args,
-    allowPositionals: true,
-    options: { json: { type: 'boolean' } },
-  })
-  const id = oneId(positionals)
-  await withAppliance(configOfServer(), async ({ builder: { builds } }) => {
-    const row = await builds.find(hostOperator, id)
-    const build = buildJson(row, await builds.place(row, hostOperator))
-    if (values.json === true) return print({ ...build, definition: row.definition })
-    const { place } = build
-    const facts = [
-      ['Build', build.id],
-      ['Account', build.account],
-      ['State', build.state],
-      ['Reason', build.reason],
-      ['Place', place === null ? '' : `${place.position} of ${place.waiting}, ${place.reason}`],
-      ['Architecture', build.arch],
-      ['Builder', build.builder],
-      ['Job', build.job],
-      ['Attempts', String(build.attempts)],
-      ['Submitted', build.submittedAt],
-      ['Started', build.startedAt ?? ''],
-      ['Ended', build.endedAt ?? ''],
-      ['Image', build.image],
-      ['Size', build.imageBytes === null ? '' : `${build.imageBytes} bytes`],
-      ['Hash', build.imageDigest ?? ''],
-      ['Output', `${build.outputBytes} bytes`],
-    ].filter(([, value]) => value !== '')
-    process.stdout.write(`${table(facts)}\n${legible(row.definition)}`)
-  })
-}
+const show = verb({
+  name: 'show',
+  summary: 'all about one, with its definition file',
+  arguments: { ID: {} },
+  options: { json: jsonOption },
+  run: async ({ ID: id }, { json }) => {
+    await withAppliance(configOfServer(), async ({ builder: { builds } }) => {
+      const row = await builds.find(hostOperator, id)
+      const build = buildJson(row, await builds.place(row, hostOperator))
+      if (json) return printJson({ ...build, definition: row.definition })
+      const { place } = build
+      const facts = [
+        ['Build', build.id],
+        ['Account', build.account],
+        ['State', build.state],
+        ['Reason', build.reason],
+        ['Place', place === null ? '' : `${place.position} of ${place.waiting}, ${place.reason}`],
+        ['Architecture', build.arch],
+        ['Builder', build.builder],
+        ['Job', build.job],
+        ['Attempts', String(build.attempts)],
+        ['Submitted', build.submittedAt],
+        ['Started', build.startedAt ?? ''],
+        ['Ended', build.endedAt ?? ''],
+        ['Image', build.image],
+        ['Size', build.imageBytes === null ? '' : `${build.imageBytes} bytes`],
+        ['Hash', build.imageDigest ?? ''],
+        ['Output', `${build.outputBytes} bytes`],
+      ].filter(([, value]) => value !== '')
+      process.stdout.write(`${table(facts)}\n${legible(row.definition)}`)
+    })
+  },
+})
 
-async function output(args: string[]): Promise<void> {
-  const { positionals } = parseArgs({ args, allowPositionals: true, options: {} })
-  const id = oneId(positionals)
-  await withAppliance(configOfServer(), async ({ builder: { builds, output } }) => {
-    const { outputBytes: end } = await builds.find(hostOperator, id)
-    for (let position = 0; position < end;) {
-      const piece = await output.read(id, position, end, pieceBytes)
-      if (piece.length === 0) break
-      position += piece.length
-      process.stdout.write(process.stdout.isTTY ? legible(piece.toString()) : piece)
-    }
-  })
-}
+const output = verb({
+  name: 'output',
+  summary: 'what it has printed so far',
+  arguments: { ID: {} },
+  run: async ({ ID: id }) => {
+    await withAppliance(configOfServer(), async ({ builder: { builds, output: texts } }) => {
+      const { outputBytes: end } = await builds.find(hostOperator, id)
+      for (let position = 0; position < end;) {
+        const piece = await texts.read(id, position, end, pieceBytes)
+        if (piece.length === 0) break
+        position += piece.length
+        process.stdout.write(process.stdout.isTTY ? legible(piece.toString()) : piece)
+      }
+    })
+  },
+})
 
-async function cancel(args: string[]): Promise<void> {
-  const { values, positionals } = parseArgs({
-    args,
-    allowPositionals: true,
-    options: { account: { type: 'string' }, yes: { type: 'boolean' } },
-  })
-  if ((values.account === undefined) === (positionals.length === 0)) {
-    throw new UsageError('Give the IDs of builds, or --account NAME for all of an account.')
-  }
-  await withAppliance(configOfServer(), async (appliance) => {
-    const chosen = await chosenBuilds(appliance, values.account, positionals)
-    const ended = chosen.filter(({ endedAt }) => endedAt !== null)
-    for (const { id, state } of ended) process.stdout.write(`Build ${id} has ended: ${state}.\n`)
-    const rest = chosen.filter(({ endedAt }) => endedAt === null)
-    if (rest.length === 0) {
-      if (values.account !== undefined) process.stdout.write(`${values.account} has no build.\n`)
-      return
+const cancel = verb({
+  name: 'cancel',
+  summary: 'ends builds, and says why in their output',
+  arguments: { ID: { optional: true, repeated: true } },
+  options: {
+    account: {
+      type: 'string',
+      value: 'NAME',
+      summary: 'all of an account instead',
+      complete: 'account',
+    },
+    yes: yesOption,
+  },
+  run: async ({ ID: ids }, values) => {
+    if ((values.account === undefined) === (ids.length === 0)) {
+      throw new UsageError('Give the IDs of builds, or --account NAME for all of an account.')
     }
-    if (values.yes !== true) await requireYes(rest)
-    const { builds } = appliance.builder
-    for (const { id } of rest) await builds.cancel(hostOperator, id)
-    for (const { id } of rest) {
-      const what = (await endsSoon(appliance, id))
-        ? 'was cancelled'
-        : 'is asked to end, and does as soon as Berth runs'
-      process.stdout.write(`Build ${id} ${what}.\n`)
-    }
-  })
-}
+    await withAppliance(configOfServer(), async (appliance) => {
+      const chosen = await chosenBuilds(appliance, values.account, ids)
+      const ended = chosen.filter(({ endedAt }) => endedAt !== null)
+      for (const { id, state } of ended) process.stdout.write(`Build ${id} has ended: ${state}.\n`)
+      const rest = chosen.filter(({ endedAt }) => endedAt === null)
+      if (rest.length === 0) {
+        if (values.account !== undefined) process.stdout.write(`${values.account} has no build.\n`)
+        return
+      }
+      await requireYes(consequenceOf(rest), 'Cancel?', values.yes)
+      const { builds } = appliance.builder
+      for (const { id } of rest) await builds.cancel(hostOperator, id)
+      for (const { id } of rest) {
+        const what = (await endsSoon(appliance, id))
+          ? 'was cancelled'
+          : 'is asked to end, and does as soon as Berth runs'
+        process.stdout.write(`Build ${id} ${what}.\n`)
+      }
+    })
+  },
+})
 
 async function chosenBuilds(
   appliance: Appliance,
@@ -195,13 +187,10 @@ async function chosenBuilds(
   return await builds.list(hostOperator, filter, maxOpen)
 }
 
-async function requireYes(builds: readonly BuildRow[]): Promise<void> {
+function consequenceOf(builds: readonly BuildRow[]): string {
   const owners = [...new Set(builds.map(({ accountName }) => accountName))].join(', ')
   const what = builds.length === 1 ? `The build ${builds[0]?.id}` : `${builds.length} builds`
-  const consequence = `${what} of ${owners} will end without an image.`
-  const answer = await askYesOrNo(`${printable(consequence)}\nCancel?`)
-  if (answer === undefined) throw new CommandError(`${consequence} Add --yes to do it.`)
-  if (!answer) throw new CommandError('Nothing was changed.')
+  return `${what} of ${owners} will end without an image.`
 }
 
 /** False where no server does it within that time. */
@@ -229,11 +218,6 @@ function statesNamed(name: string): readonly BuildState[] {
   const found = Object.hasOwn(states, name) ? states[name] : undefined
   if (found !== undefined) return found
   throw new UsageError(`"${name}" is no state: ${Object.keys(states).join(', ')}.`)
-}
-
-function oneId([id, ...rest]: readonly string[]): string {
-  if (id !== undefined && rest.length === 0) return id
-  throw new UsageError('Give the ID of one build: berthctl build list shows them.')
 }
 
 interface BuildJson {
@@ -293,6 +277,8 @@ function legible(text: string): string {
   return text.replaceAll(/[^\P{Cc}\n\t]/gu, '?')
 }
 
-function print(value: unknown): void {
-  process.stdout.write(`${JSON.stringify(value, null, 2)}\n`)
+export const buildCommand: Command = {
+  name: 'build',
+  summary: 'the builds of the remote builder',
+  verbs: [list, show, output, cancel],
 }

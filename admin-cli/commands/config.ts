@@ -1,25 +1,44 @@
-import { parseArgs } from 'node:util'
+import { stringify } from 'smol-toml'
 
-import { readConfig } from '../../server/config.ts'
+import { readConfig, readSettings } from '../../server/config.ts'
+import { verb } from '../command.ts'
 import type { Command } from '../command.ts'
-import { UsageError } from '../exit.ts'
+import { jsonOption, printJson } from '../json-option.ts'
 
-const help = `berthctl config check [FILE]: whether the server would take this configuration
+const fileWord = {
+  optional: true,
+  summary: 'instead of BERTH_CONFIG or /etc/berth/berth.toml',
+  complete: 'file',
+} as const
 
-  FILE   instead of BERTH_CONFIG or /etc/berth/berth.toml
+const show = verb({
+  name: 'show',
+  summary: 'what holds: the file, the environment and the defaults together, without secrets',
+  arguments: { FILE: fileWord },
+  options: { json: jsonOption },
+  run: async ({ FILE: file }, { json }) => {
+    const { file: read, settings } = readSettings(environment(file))
+    if (json) return printJson(settings)
+    process.stdout.write(`# ${read}, with defaults; sizes are bytes\n${stringify(settings)}\n`)
+  },
+})
 
-Prints every mistake with its place, and exits with 2 when there is one. Nothing is opened or changed.
-`
+const check = verb({
+  name: 'check',
+  summary: 'whether the server would take a configuration; nothing is opened or changed',
+  arguments: { FILE: fileWord },
+  notes: 'Prints every mistake with its place, and exits with 2 when there is one.',
+  run: async ({ FILE: file }) => {
+    process.stdout.write(`The configuration is right: ${readConfig(environment(file)).publicUrl}\n`)
+  },
+})
+
+function environment(file: string | undefined): NodeJS.ProcessEnv {
+  return file === undefined ? process.env : { ...process.env, BERTH_CONFIG: file }
+}
 
 export const configCommand: Command = {
-  help,
-  run: async (args) => {
-    const { positionals } = parseArgs({ args: [...args], allowPositionals: true, options: {} })
-    const [verb, file, ...rest] = positionals
-    if (verb !== 'check' || rest.length > 0) {
-      throw new UsageError('Say "check", and at most one file: see berthctl config --help.')
-    }
-    const env = file === undefined ? process.env : { ...process.env, BERTH_CONFIG: file }
-    process.stdout.write(`The configuration is right: ${readConfig(env).publicUrl}\n`)
-  },
+  name: 'config',
+  summary: 'the configuration of the server',
+  verbs: [show, check],
 }

@@ -1,41 +1,41 @@
 import { readFileSync } from 'node:fs'
-import { parseArgs } from 'node:util'
 
+import { verb } from '../command.ts'
 import type { Command } from '../command.ts'
 import type { Finding } from '../doctor/check.ts'
 import { examine } from '../doctor/examine.ts'
 import { UsageError } from '../exit.ts'
+import { jsonOption } from '../json-option.ts'
 import { printable } from '../printable.ts'
-
-const help = `berthctl doctor [--json] [--all] [--hold SECONDS] [--ca FILE]: what is wrong here, and what mends it
-
-Looks at the configuration, the data directory and its disk, secrets, the database, the directory or
-portal, the public address with its certificate, the proxy before Berth, builds on this host, jobs,
-backups and alarms, with the server running or not. It changes nothing.
-
-  --hold SECONDS  how long the proxy is made to wait for an answer; 65, because many cut after 60.
-                  0 leaves this out, and the rest takes a few seconds
-  --ca FILE       an authority (PEM) that clients trust besides those of the operating system
-  --all           shows what is well, and what could not be looked at, too
-
-Run it as the account of the service: sudo -u berth berthctl doctor.
-Exit status 1 when something is wrong; hints alone leave it 0.
-`
 
 const usualHold = 65
 
-export const doctorCommand: Command = {
-  help,
-  run: async (args) => {
-    const { values } = parseArgs({
-      args: [...args],
-      options: {
-        json: { type: 'boolean' },
-        all: { type: 'boolean' },
-        hold: { type: 'string' },
-        ca: { type: 'string' },
-      },
-    })
+const look = verb({
+  name: '',
+  summary: 'looks at everything that may be wrong here, and says what mends it',
+  options: {
+    hold: {
+      type: 'string',
+      value: 'SECONDS',
+      summary:
+        'how long the proxy is made to wait for an answer; 65, because many cut after 60. 0 leaves this out, and the rest takes a few seconds',
+    },
+    ca: {
+      type: 'string',
+      value: 'FILE',
+      complete: 'file',
+      summary: 'an authority (PEM) that clients trust besides those of the operating system',
+    },
+    all: {
+      type: 'boolean',
+      summary: 'shows what is well, and what could not be looked at, too',
+    },
+    json: jsonOption,
+  },
+  notes: `Looks at the configuration, the data directory and its disk, secrets, the database, the directory or portal, the public address with its certificate, the proxy before Berth, builds on this host, jobs, backups and alarms, with the server running or not. It changes nothing.
+
+Run it as the account of the service: sudo -u berth berthctl doctor. Exit status 1 when something is wrong; hints alone leave it 0.`,
+  run: async (_words, values) => {
     const holdSeconds = Number(values.hold ?? usualHold)
     if (!Number.isInteger(holdSeconds) || holdSeconds < 0 || holdSeconds > 600) {
       throw new UsageError('--hold takes seconds, 0 to 600.')
@@ -44,12 +44,18 @@ export const doctorCommand: Command = {
     if (holdSeconds > 0) process.stderr.write(`looking, for some ${holdSeconds} seconds …\n`)
     const findings = await examine({ holdSeconds, ca })
     if (findings.some(({ state }) => state === 'fault')) process.exitCode = 1
-    if (values.json === true) {
+    if (values.json) {
       process.stdout.write(`${JSON.stringify({ findings }, null, 2)}\n`)
       return
     }
-    process.stdout.write(describe(findings, values.all === true))
+    process.stdout.write(describe(findings, values.all))
   },
+})
+
+export const doctorCommand: Command = {
+  name: 'doctor',
+  summary: 'what is wrong with this site, and what mends it',
+  verbs: [look],
 }
 
 function describe(findings: readonly Finding[], all: boolean): string {

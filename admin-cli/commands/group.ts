@@ -1,28 +1,24 @@
-import { parseArgs } from 'node:util'
-
 import { listGroups } from '../../server/accounts/groups.ts'
+import type { SpaceQuota } from '../../server/content/space-quotas.ts'
+import { verb } from '../command.ts'
 import type { Command } from '../command.ts'
-import { UsageError } from '../exit.ts'
+import { jsonOption, printJson } from '../json-option.ts'
+import { hostOperator } from '../operator.ts'
+import { sizeInWords } from '../size-words.ts'
 import { table } from '../table.ts'
 import { configOfServer, withAppliance } from '../with-appliance.ts'
 
-const help = `berthctl group list [--json]: the groups of the directory
-
-Groups are known from the first sign-in of a member on. Those that the configuration names under
-[groups] spaces own the space of their name in the library.
-`
-
-export const groupCommand: Command = {
-  help,
-  run: async ([verb, ...args]) => {
-    if (verb !== 'list') throw new UsageError('Say "group list".')
-    const { values } = parseArgs({ args, options: { json: { type: 'boolean' } } })
+const list = verb({
+  name: 'list',
+  summary: 'the groups of the directory and their members',
+  options: { json: jsonOption },
+  run: async (_words, { json }) => {
     await withAppliance(configOfServer(), async ({ database, groupSpaces }) => {
       const groups = await listGroups(database)
-      if (values.json === true) {
-        const json = groups.map((group) => ({ ...group, ownsSpace: groupSpaces.has(group.name) }))
-        process.stdout.write(`${JSON.stringify(json, null, 2)}\n`)
-        return
+      if (json) {
+        return printJson(
+          groups.map((group) => ({ ...group, ownsSpace: groupSpaces.has(group.name) })),
+        )
       }
       const rows = groups.map(({ id, name, members }) => [
         id,
@@ -33,4 +29,44 @@ export const groupCommand: Command = {
       process.stdout.write(table([['ID', 'Name', 'Space', 'Members'], ...rows]))
     })
   },
+})
+
+const show = verb({
+  name: 'show',
+  summary: 'one group, what its members may do, and its space',
+  arguments: { NAME: { complete: 'group' } },
+  options: { json: jsonOption },
+  run: async ({ NAME: name }, { json }) => {
+    await withAppliance(configOfServer(), async ({ roster, groupSpaces, quotas }) => {
+      const group = await roster.group(hostOperator, name)
+      const ownsSpace = groupSpaces.has(group.name)
+      const found = ownsSpace ? await quotas.list(hostOperator, group.name) : []
+      const space = found.find(({ kind }) => kind === 'group') ?? null
+      if (json) return printJson({ ...group, ownsSpace, space })
+      process.stdout.write(
+        table([
+          ['Group', group.name],
+          ['ID', group.id],
+          ['Since', group.createdAt.toISOString().slice(0, 10)],
+          ['Administrates', group.administrates ? 'yes' : 'no'],
+          ['Space', spaceWords(ownsSpace, space)],
+          ['Members', group.members.join(' ') || '-'],
+        ]),
+      )
+    })
+  },
+})
+
+function spaceWords(ownsSpace: boolean, space: SpaceQuota | null): string {
+  if (!ownsSpace) return 'none: see [groups] spaces in the configuration'
+  if (space === null) return 'opens with the first push'
+  return `${sizeInWords(space.usedBytes)} used of ${sizeInWords(space.quotaBytes)}`
+}
+
+export const groupCommand: Command = {
+  name: 'group',
+  summary: 'the groups of the directory',
+  verbs: [list, show],
+  notes:
+    "Groups are known from the first sign-in of a member on, and their members are the directory's to say. Those that the configuration names under [groups] spaces own the space of their name in the library.",
 }

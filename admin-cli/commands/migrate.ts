@@ -1,68 +1,50 @@
-import { parseArgs } from 'node:util'
-
 import type { Database } from '../../server/database.ts'
 import { migrate, migrationStates, refuse, stepBack } from '../../server/migrate.ts'
 import type { MigrationState } from '../../server/migrate.ts'
 import { berthVersion } from '../../server/version.ts'
+import { verb } from '../command.ts'
 import type { Command } from '../command.ts'
-import { CommandError, UsageError } from '../exit.ts'
-import { askYesOrNo } from '../question.ts'
+import { requireYes, yesOption } from '../confirmation.ts'
+import { jsonOption, printJson } from '../json-option.ts'
 import { table } from '../table.ts'
 import { configOfServer, withDatabase } from '../with-appliance.ts'
 
-const help = `berthctl migrate: the schema of the database
-
-  berthctl migrate status [--json]     every migration: applied when, pending, or of a newer Berth
-  berthctl migrate --plan [--json]     what an upgrade would apply; changes nothing
-  berthctl migrate [--json]            applies it, as the server does when it starts
-  berthctl migrate back LAST [--yes]   before an older Berth is started that refuses this schema: LAST
-                                       is the name of its last migration, such as 0007-builds.sql
-
-There is no way down. A migration marked "adds" leaves everything in place for the release before, which
-then runs on the new schema: going back is starting the old program. "back" is for programs from before
-this rule; the next start of the newer one takes its word back. A migration marked "changes" has no way
-back but the backup from before the upgrade.
-
-Exit status 1 when this Berth would refuse the database.
-`
-
-export const migrateCommand: Command = {
-  help,
-  run: async (args) => {
-    const { values, positionals } = parseArgs({
-      args: [...args],
-      allowPositionals: true,
-      options: {
-        plan: { type: 'boolean' },
-        json: { type: 'boolean' },
-        yes: { type: 'boolean' },
-      },
-    })
-    await withDatabase(configOfServer(), workOf(positionals, values))
-  },
-}
-
 type Work = (database: Database) => Promise<void>
 
-function workOf(
-  [verb, last, ...rest]: readonly string[],
-  values: { readonly plan?: boolean; readonly json?: boolean; readonly yes?: boolean },
-): Work {
-  const isJson = values.json === true
-  if (verb === undefined) return values.plan === true ? plan(isJson) : apply(isJson)
-  if (verb === 'status' && last === undefined) return status(isJson)
-  if (verb === 'back' && last !== undefined && rest.length === 0) {
-    return back(last, values.yes === true)
-  }
-  throw new UsageError('Say "migrate", "migrate --plan", "migrate status" or "migrate back LAST".')
-}
+const go = verb({
+  name: '',
+  summary: 'applies what is pending, as the server does when it starts',
+  options: {
+    plan: { type: 'boolean', summary: 'says what it would apply; changes nothing' },
+    json: jsonOption,
+  },
+  run: async (_words, values) => {
+    await withDatabase(configOfServer(), values.plan ? plan(values.json) : apply(values.json))
+  },
+})
+
+const look = verb({
+  name: 'status',
+  summary: 'every migration: applied when, pending, or of a newer Berth',
+  options: { json: jsonOption },
+  notes: 'Exit status 1 when this Berth would refuse the database.',
+  run: async (_words, { json }) => await withDatabase(configOfServer(), status(json)),
+})
+
+const goBack = verb({
+  name: 'back',
+  summary: 'before an older Berth is started that refuses this schema',
+  arguments: { LAST: { summary: 'its last migration, such as 0007-builds.sql' } },
+  options: { yes: yesOption },
+  run: async ({ LAST: last }, { yes }) => await withDatabase(configOfServer(), back(last, yes)),
+})
 
 function status(isJson: boolean): Work {
   return async (database) => {
     const states = await migrationStates(database)
     if (states.some(({ state }) => state === 'changed' || state === 'too-new')) process.exitCode = 1
     if (isJson) {
-      print({ version: berthVersion, migrations: states })
+      printJson({ version: berthVersion, migrations: states })
       return
     }
     const rows = states.map(({ name, state, expands, checksum, appliedAt }) => [
@@ -83,7 +65,7 @@ function plan(isJson: boolean): Work {
     const pending = states.filter(({ state }) => state === 'pending')
     if (isJson) {
       const steps = pending.map(({ name, expands }) => ({ name, expands }))
-      print({ version: berthVersion, pending: steps })
+      printJson({ version: berthVersion, pending: steps })
       return
     }
     if (pending.length === 0) {
@@ -103,7 +85,7 @@ function apply(isJson: boolean): Work {
     const began = Date.now()
     const applied = await migrate(database)
     const seconds = (Date.now() - began) / 1000
-    if (isJson) print({ applied, seconds })
+    if (isJson) printJson({ applied, seconds })
     else if (applied.length === 0) process.stdout.write('Nothing to do.\n')
     else process.stdout.write(`Applied ${applied.join(', ')} in ${seconds.toFixed(1)} s.\n`)
   }
@@ -114,13 +96,9 @@ function back(last: string, yes: boolean): Work {
     const states = await migrationStates(database)
     const later = states.filter(({ name, appliedAt }) => appliedAt !== null && name > last)
     const names = later.map(({ name }) => name).join(', ')
-    if (later.length > 0 && !yes) {
-      const question = `Put ${names} aside for an older Berth? The server must be stopped.`
-      const answer = await askYesOrNo(question)
-      if (answer === undefined) {
-        throw new CommandError(`This would put ${names} aside: say --yes to do it.`)
-      }
-      if (!answer) return
+    if (later.length > 0) {
+      const consequence = `This puts ${names} aside for an older Berth. The server must be stopped.`
+      await requireYes(consequence, 'Put aside?', yes)
     }
     const aside = await stepBack(database, last)
     process.stdout.write(
@@ -140,6 +118,10 @@ function wayBack(pending: readonly MigrationState[], states: readonly MigrationS
   return `The way back: start the older Berth; where it refuses, berthctl migrate back ${last} first.\n`
 }
 
-function print(value: unknown): void {
-  process.stdout.write(`${JSON.stringify(value, null, 2)}\n`)
+export const migrateCommand: Command = {
+  name: 'migrate',
+  summary: 'the schema of the database',
+  verbs: [go, look, goBack],
+  notes:
+    'There is no way down. A migration marked "adds" leaves everything in place for the release before, which then runs on the new schema: going back is starting the old program. "back" is for programs from before this rule; the next start of the newer one takes its word back. A migration marked "changes" has no way back but the backup from before the upgrade.',
 }

@@ -1,43 +1,46 @@
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { parseArgs } from 'node:util'
 
 import { readConfig } from '../../server/config.ts'
 import { packageRoot } from '../../server/package-root.ts'
 import { clientBehind, clientNames } from '../client-programs.ts'
 import type { ClientName } from '../client-programs.ts'
+import { verb } from '../command.ts'
 import type { Command } from '../command.ts'
 import { configuredAddress, endpointUrl, parseAddress } from '../endpoint.ts'
 import { UsageError } from '../exit.ts'
 import { printable } from '../printable.ts'
 import { writeRemote } from '../remote-yaml.ts'
 
-const help = `berthctl remote [NAME] [--url URL] [--client apptainer|singularity] [--home DIR]
-
-Writes this endpoint into your remote.yaml and makes it the active one. Needed where the address has
-a port, because the clients' own "remote add" cannot take one. Everything else in the file stays.
-
-  NAME          name of the entry (default: berth)
-  --url URL     endpoint (default: BERTH_PUBLIC_URL, BERTH_URL, url in /etc/berth/client.toml, or the
-                server's configuration)
-  --client      whose file (default: of those on the PATH, else apptainer)
-  --home DIR    a home other than yours: DIR/.apptainer/remote.yaml, DIR/.singularity/remote.yaml
-`
-
-export const remoteCommand: Command = {
-  help,
-  run: async (args) => {
-    const { values, positionals } = parseArgs({
-      args: [...args],
-      allowPositionals: true,
-      options: {
-        url: { type: 'string' },
-        client: { type: 'string' },
-        home: { type: 'string' },
-      },
-    })
-    const [name = 'berth', ...rest] = positionals
-    if (rest.length > 0 || !/^[A-Za-z][A-Za-z0-9._-]*$/.test(name)) {
+const write = verb({
+  name: '',
+  summary: 'writes this endpoint into your remote.yaml and makes it the active one',
+  arguments: { NAME: { optional: true, summary: 'name of the entry (default: berth)' } },
+  options: {
+    url: {
+      type: 'string',
+      value: 'URL',
+      summary:
+        "endpoint (default: BERTH_PUBLIC_URL, BERTH_URL, url in /etc/berth/client.toml, or the server's configuration)",
+    },
+    client: {
+      type: 'string',
+      value: 'CLIENT',
+      summary:
+        'whose file, apptainer or singularity (default: of those on the PATH, else apptainer)',
+      complete: clientNames,
+    },
+    home: {
+      type: 'string',
+      value: 'DIR',
+      summary: 'a home other than yours: DIR/.apptainer/remote.yaml, DIR/.singularity/remote.yaml',
+      complete: 'directory',
+    },
+  },
+  notes:
+    'Needed where the address has a port, because the clients\' own "remote add" cannot take one. Everything else in the file stays.',
+  run: async ({ NAME: name = 'berth' }, values) => {
+    if (!/^[A-Za-z][A-Za-z0-9._-]*$/.test(name)) {
       throw new UsageError('Give one name that begins with a letter, such as "berth".')
     }
     const url = parseAddress(values.url ?? ownAddress())
@@ -57,6 +60,12 @@ export const remoteCommand: Command = {
     }
     process.stdout.write(nextSteps(wanted[0] ?? 'apptainer', name, url))
   },
+})
+
+export const remoteCommand: Command = {
+  name: 'remote',
+  summary: 'the file in which apptainer and singularity have their endpoints',
+  verbs: [write],
 }
 
 /** What the server calls itself, for whoever types this beside it. */

@@ -1,7 +1,6 @@
 import { readFileSync, statSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
-import { parseArgs } from 'node:util'
 
 import { openAppliance } from '../../server/appliance.ts'
 import { findBackup, pathOf, secretsFile } from '../../server/backup/layout.ts'
@@ -22,46 +21,44 @@ import { fsck } from '../../server/fsck.ts'
 import { createLog } from '../../server/log.ts'
 import type { Log } from '../../server/log.ts'
 import { readPassphrase } from '../backup-passphrase.ts'
+import { verb } from '../command.ts'
 import type { Command } from '../command.ts'
+import { requireYes, yesOption } from '../confirmation.ts'
 import { CommandError, UsageError } from '../exit.ts'
 import { findingLines } from '../finding-lines.ts'
+import { jsonOption } from '../json-option.ts'
 import { ProgressLine, sizeText } from '../progress-line.ts'
-import { askYesOrNo } from '../question.ts'
 
-const help = `berthctl restore: brings a backup back onto an empty host
-
-  berthctl restore DIR [NAME] [--yes] [--passphrase-file FILE | --secrets TAR | --without-secrets]
-                       [--json]
-
-DIR is the directory of backups; NAME one of them, the newest whole one by default. The data directory
-and the database of the configuration must be empty. Tokens, signing keys and digests are afterwards
-what they were. What is restored is checked (berthctl fsck) before anybody may write to it, and the
-time that it took is printed. One that was interrupted goes on when it is called again.
-
-  --passphrase-file FILE   its first line decrypts the keys that Berth made for itself
-  --secrets TAR            these, decrypted elsewhere with gpg --decrypt
-  --without-secrets        Berth makes new ones: tokens stay good, what was handed out for minutes not
-  --yes                    do not ask
-`
-
-export const restoreCommand: Command = {
-  help,
-  run: async (args) => {
-    const { values, positionals } = parseArgs({
-      args: [...args],
-      allowPositionals: true,
-      options: {
-        'passphrase-file': { type: 'string' },
-        secrets: { type: 'string' },
-        'without-secrets': { type: 'boolean' },
-        yes: { type: 'boolean' },
-        json: { type: 'boolean' },
-      },
-    })
-    const [given, name, ...rest] = positionals
-    if (given === undefined || rest.length > 0) {
-      throw new UsageError('Give the directory of backups, and perhaps the name of one.')
-    }
+const bringBack = verb({
+  name: '',
+  summary: 'brings everything back, and checks it before anybody may write to it',
+  arguments: {
+    DIR: { summary: 'the directory of backups', complete: 'directory' },
+    NAME: { optional: true, summary: 'one of them (default: the newest whole one)' },
+  },
+  options: {
+    'passphrase-file': {
+      type: 'string',
+      value: 'FILE',
+      summary: 'its first line decrypts the keys that Berth made for itself',
+      complete: 'file',
+    },
+    secrets: {
+      type: 'string',
+      value: 'TAR',
+      summary: 'these, decrypted elsewhere with gpg --decrypt',
+      complete: 'file',
+    },
+    'without-secrets': {
+      type: 'boolean',
+      summary: 'Berth makes new ones: tokens stay good, what was handed out for minutes does not',
+    },
+    yes: yesOption,
+    json: jsonOption,
+  },
+  notes:
+    'The data directory and the database of the configuration must be empty. Tokens, signing keys and digests are afterwards what they were. The time that it took is printed. One that was interrupted goes on when it is called again.',
+  run: async ({ DIR: given, NAME: name }, values) => {
     const directory = resolve(given)
     const config = readConfig()
     refuseForeignOwner(config.dataDir)
@@ -69,18 +66,18 @@ export const restoreCommand: Command = {
     await requireEmptyDirectory(config.dataDir, manifest.name)
     await requireRestorable(directory, manifest)
     const secrets = await secretsOf(directory, manifest, config, values)
-    if (values.yes !== true && !(await isWanted(manifest, config.dataDir))) return
+    await requireYes(consequenceOf(manifest, config.dataDir), 'Restore?', values.yes)
     const began = Date.now()
     await restore({ config, directory, manifest, secrets })
     const seconds = (Date.now() - began) / 1000
     if (manifest.damage.length > 0) process.exitCode = 1
     process.stdout.write(
-      values.json === true
+      values.json
         ? `${JSON.stringify({ ...manifest, files: undefined, seconds }, null, 2)}\n`
         : restoredText(manifest, config.dataDir, seconds),
     )
   },
-}
+})
 
 interface Restoring {
   readonly config: Config
@@ -196,12 +193,12 @@ async function secretsOf(
   return await openSecrets(await readFile(archive), readPassphrase(file))
 }
 
-async function isWanted(
-  { name, images, blobs, host }: BackupManifest,
-  dataDir: string,
-): Promise<boolean> {
-  const what = `the backup ${name} of ${host} (${images} images, ${sizeText(blobs.bytes)}) into ${dataDir}`
-  const answer = await askYesOrNo(`Restore ${what}?`)
-  if (answer !== undefined) return answer
-  throw new CommandError(`This would restore ${what}: say --yes to do it.`)
+function consequenceOf({ name, images, blobs, host }: BackupManifest, dataDir: string): string {
+  return `This restores the backup ${name} of ${host} (${images} images, ${sizeText(blobs.bytes)}) into ${dataDir}.`
+}
+
+export const restoreCommand: Command = {
+  name: 'restore',
+  summary: 'brings a backup back onto an empty host',
+  verbs: [bringBack],
 }

@@ -1,58 +1,53 @@
 import { setTimeout } from 'node:timers/promises'
-import { parseArgs } from 'node:util'
 
 import type { Appliance } from '../../server/appliance.ts'
 import type { ScrubPass, StoreSize } from '../../server/content/scrub-rows.ts'
 import type { ScrubResult, ScrubStatus } from '../../server/content/scrub.ts'
 import { runRecorded } from '../../server/job-runs.ts'
 import { bytes } from '../../server/size-field.ts'
+import { verb } from '../command.ts'
 import type { Command } from '../command.ts'
 import { CommandError, UsageError } from '../exit.ts'
+import { jsonOption, printJson } from '../json-option.ts'
 import { sizeInWords } from '../size-words.ts'
 import { table } from '../table.ts'
 import { configOfServer, withAppliance } from '../with-appliance.ts'
 
-const help = `berthctl scrub: reads stored files again and compares them with their hashes
-
-  berthctl scrub [--all] [--rate SIZE] [--json]   goes on to the end of the store; --all begins anew
-  berthctl scrub status [--json]                  how far it is, and what is damaged
-
-The server does it by itself, a portion every five minutes, all of it once in storage.scrub_days. SIZE is
-how much is read in a second, such as "200 MiB", instead of storage.scrub_rate; while somebody
-pushes it is a sixteenth of that. Ctrl-C ends it; the next one goes on where it was.
-What does not hold its bytes is moved to store/quarantine and not served any more. Exit status 1 when
-something was found damaged.
-`
-
-export const scrubCommand: Command = {
-  help,
-  run: async (args) => {
-    const { values, positionals } = parseArgs({
-      args: [...args],
-      allowPositionals: true,
-      options: {
-        all: { type: 'boolean' },
-        rate: { type: 'string' },
-        json: { type: 'boolean' },
-      },
-    })
-    const [verb, ...rest] = positionals
-    if (rest.length > 0 || (verb !== undefined && verb !== 'status')) {
-      throw new UsageError('Say "scrub" or "scrub status".')
-    }
+const go = verb({
+  name: '',
+  summary: 'goes on to the end of the store, and shows how far it is',
+  options: {
+    all: { type: 'boolean', summary: 'begins anew' },
+    rate: {
+      type: 'string',
+      value: 'SIZE',
+      summary: 'how much is read in a second, such as "200 MiB" (default: storage.scrub_rate)',
+    },
+    json: jsonOption,
+  },
+  run: async (_words, { all, rate, json }) => {
     await withAppliance(configOfServer(), async (appliance) => {
-      if (verb === 'status') return printStatus(await appliance.scrub.status(), values.json)
-      const result = await scrubToTheEnd(appliance, values.all === true, rateOf(values.rate))
+      const result = await scrubToTheEnd(appliance, all, rateOf(rate))
       const status = await appliance.scrub.status()
       if (status.damaged.length > 0) process.exitCode = 1
-      const text =
-        values.json === true
-          ? JSON.stringify({ ...result, damagedBlobs: status.damaged }, null, 2)
-          : summary(result, status)
-      process.stdout.write(`${text}\n`)
+      if (json) return printJson({ ...result, damagedBlobs: status.damaged })
+      process.stdout.write(`${summary(result, status)}\n`)
     })
   },
-}
+})
+
+const status = verb({
+  name: 'status',
+  summary: 'how far it is, and what is damaged',
+  options: { json: jsonOption },
+  run: async (_words, { json }) => {
+    await withAppliance(configOfServer(), async ({ scrub }) => {
+      const found = await scrub.status()
+      if (json) printJson(found)
+      else printStatus(found)
+    })
+  },
+})
 
 /** The server's portion takes a few minutes at most, unless a file is very large. */
 const waitMs = 6 * 60_000
@@ -104,11 +99,7 @@ function summary(result: ScrubResult, status: ScrubStatus): string {
   return `${read}, ${result.damaged} of them damaged.\n\n${damagedTable(status)}`.trimEnd()
 }
 
-function printStatus(status: ScrubStatus, json: boolean | undefined): void {
-  if (json === true) {
-    process.stdout.write(`${JSON.stringify(status, null, 2)}\n`)
-    return
-  }
+function printStatus(status: ScrubStatus): void {
   const { pass, store, damaged } = status
   const running =
     pass.beganAt === null
@@ -137,4 +128,12 @@ function damagedTable({ damaged }: ScrubStatus): string {
     images.join(', ') || 'no image needs it',
   ])
   return table([['File', 'Fault', 'Found (UTC)', 'Images'], ...rows])
+}
+
+export const scrubCommand: Command = {
+  name: 'scrub',
+  summary: 'reads stored files again and compares them with their hashes',
+  verbs: [go, status],
+  notes:
+    'The server does it by itself, a portion every five minutes, all of it once in storage.scrub_days. While somebody pushes, a sixteenth of the rate is read. Ctrl-C ends it; the next one goes on where it was.\n\nWhat does not hold its bytes is moved to store/quarantine and not served any more. Exit status 1 when something was found damaged.',
 }

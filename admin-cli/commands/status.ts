@@ -1,24 +1,23 @@
-import { parseArgs } from 'node:util'
-
 import { listAlarms } from '../../server/alarms.ts'
 import { checkBackupAge, lastGoodBackup } from '../../server/backup/records.ts'
 import { housekeepingOf } from '../../server/housekeeping.ts'
 import { listJobs } from '../../server/job-runs.ts'
 import type { JobState } from '../../server/job-runs.ts'
+import { verb } from '../command.ts'
 import type { Command } from '../command.ts'
+import { jsonOption, printJson } from '../json-option.ts'
+import { hostOperator } from '../operator.ts'
+import { sizeInWords } from '../size-words.ts'
 import { table } from '../table.ts'
 import { configOfServer, withAppliance } from '../with-appliance.ts'
 
-const help = `berthctl status [--json]: whether Berth is well, and what needs you
-
-Shows the alarms, and when each job of the clock ran last, what came of it, and when it is due next.
-Exit status 1 while there is an alarm, a part that does not answer or a job that is late.
-`
-
-export const statusCommand: Command = {
-  help,
-  run: async (args) => {
-    const { values } = parseArgs({ args: [...args], options: { json: { type: 'boolean' } } })
+const look = verb({
+  name: '',
+  summary: 'the alarms, the disk, the last backup, and the jobs of the clock',
+  options: { json: jsonOption },
+  notes:
+    'Shows when each job ran last, what came of it, and when it is due next. Exit status 1 while there is an alarm, a part that does not answer or a job that is late.',
+  run: async (_words, { json }) => {
     const config = configOfServer()
     await withAppliance(config, async (appliance) => {
       const { database } = appliance
@@ -26,18 +25,23 @@ export const statusCommand: Command = {
       const isReady = status !== 'not ready'
       await checkBackupAge(database, config.backup?.alarmHours)
       const backup = await lastGoodBackup(database)
+      const disk = isReady ? await appliance.holdings.today(hostOperator) : undefined
       const alarms = await listAlarms(database)
       const jobs = await listJobs(database, housekeepingOf(appliance))
       const late = jobs.filter(({ isLate }) => isLate)
       if (!isReady || alarms.length > 0 || late.length > 0) process.exitCode = 1
-      if (values.json === true) {
-        const report = { ready: isReady, checks, alarms, backup: backup ?? null, jobs }
-        process.stdout.write(`${JSON.stringify(report, null, 2)}\n`)
+      if (json) {
+        printJson({ ready: isReady, checks, disk, alarms, backup: backup ?? null, jobs })
         return
       }
       const amiss = Object.entries(checks).filter(([, state]) => state !== 'ok')
       process.stdout.write(`database and store: ${isReady ? 'ready' : 'NOT READY'}\n`)
       for (const [name, state] of amiss) process.stdout.write(`${name}: ${state}\n`)
+      if (disk !== undefined) {
+        process.stdout.write(
+          `disk: ${sizeInWords(disk.freeBytes)} free, ${sizeInWords(disk.storedBytes)} stored in ${disk.images} ${disk.images === 1 ? 'image' : 'images'}\n`,
+        )
+      }
       for (const { message, raisedAt } of alarms) {
         process.stdout.write(`ALARM since ${raisedAt.toISOString()}: ${message}\n`)
       }
@@ -48,6 +52,12 @@ export const statusCommand: Command = {
       process.stdout.write(`\n${jobTable(jobs)}`)
     })
   },
+})
+
+export const statusCommand: Command = {
+  name: 'status',
+  summary: 'whether Berth is well, and what needs you',
+  verbs: [look],
 }
 
 function jobTable(jobs: readonly JobState[]): string {

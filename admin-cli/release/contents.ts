@@ -5,6 +5,7 @@ import { basename, dirname, join, relative, sep } from 'node:path'
 import { promisify } from 'node:util'
 
 import { packageRoot } from '../../server/package-root.ts'
+import { writeDocuments } from '../documents/write.ts'
 import { CommandError } from '../exit.ts'
 
 const run = promisify(execFile)
@@ -34,6 +35,7 @@ export async function stageRelease(target: string, version: string): Promise<rea
     const nested = join(directory, 'node_modules')
     await take(directory, target, (path) => path !== nested && !path.startsWith(nested + sep))
   }
+  await writeDocuments(join(target, 'share'), version)
   const manifest = JSON.parse(await readFile(join(packageRoot, 'package.json'), 'utf8')) as object
   const text = `${JSON.stringify({ ...manifest, version }, null, 2)}\n`
   await writeFile(join(target, 'package.json'), text)

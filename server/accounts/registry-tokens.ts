@@ -3,14 +3,12 @@
  * actions on named repositories. Each names the access token that it came from, and is good only
  * while that one lives: revoking the access token ends them at once.
  */
-import { createPublicKey } from 'node:crypto'
-import type { KeyObject } from 'node:crypto'
-
-import { decodeJwt, jwtVerify, SignJWT } from 'jose'
+import { decodeJwt, decodeProtectedHeader, jwtVerify, SignJWT } from 'jose'
 import { z } from 'zod'
 
 import type { AccountActor } from './actor.ts'
-import type { SigningKey } from './signing-key.ts'
+import { signerOf } from './signing-key.ts'
+import type { SigningKeys } from './signing-key.ts'
 import type { Tokens } from './tokens.ts'
 
 export type RegistryAction = 'pull' | 'push' | 'delete'
@@ -52,14 +50,12 @@ const claims = z.looseObject({
 const audience = 'berth-registry'
 
 export class RegistryTokens {
-  readonly #key: SigningKey
-  readonly #publicKey: KeyObject
+  readonly #keys: SigningKeys
   readonly #tokens: Tokens
   readonly #issuer: string
 
-  constructor(key: SigningKey, tokens: Tokens, issuer: string) {
-    this.#key = key
-    this.#publicKey = createPublicKey(key.privateKey)
+  constructor(keys: SigningKeys, tokens: Tokens, issuer: string) {
+    this.#keys = keys
     this.#tokens = tokens
     this.#issuer = issuer
   }
@@ -68,15 +64,16 @@ export class RegistryTokens {
     const changes = grants.some(({ actions }) => actions.some((action) => action !== 'pull'))
     const expiresIn = changes ? pushSeconds : pullSeconds
     const issuedAt = Math.floor(Date.now() / 1000)
+    const { kid, key } = signerOf(this.#keys)
     const token = await new SignJWT({ tid: account?.tokenId, access: grants })
-      .setProtectedHeader({ alg: 'RS256', kid: this.#key.kid, typ: 'JWT' })
+      .setProtectedHeader({ alg: 'RS256', kid, typ: 'JWT' })
       .setSubject(account?.accountId ?? '')
       .setIssuer(this.#issuer)
       .setAudience(audience)
       .setIssuedAt(issuedAt)
       .setNotBefore(issuedAt - 60)
       .setExpirationTime(issuedAt + expiresIn)
-      .sign(this.#key.privateKey)
+      .sign(key)
     return { token, expiresIn, issuedAt: new Date(issuedAt * 1000) }
   }
 
@@ -105,8 +102,12 @@ export class RegistryTokens {
 
   async #payloadOf(token: string, inSession: boolean): Promise<z.infer<typeof claims> | undefined> {
     try {
-      // The key is ours, whatever the token's header says of keys (CVE-2025-24976).
-      const { payload } = await jwtVerify(token, this.#publicKey, {
+      // The key is ours, whatever the token's header says of keys (CVE-2025-24976): it only chooses
+      // among them.
+      const { kid } = decodeProtectedHeader(token)
+      const key = this.#keys.find((one) => one.kid === kid)
+      if (key === undefined) return undefined
+      const { payload } = await jwtVerify(token, key.publicKey, {
         algorithms: ['RS256'],
         audience,
         issuer: this.#issuer,

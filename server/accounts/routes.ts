@@ -5,11 +5,11 @@ import { notFound } from '../failure.ts'
 import { actorOf, bearerToken } from '../http/actor.ts'
 import { newRouter } from '../http/router.ts'
 import { requireAccount } from './permissions.ts'
-import type { SigningKey } from './signing-key.ts'
+import type { SigningKeys } from './signing-key.ts'
 import { endsSoon } from './tokens.ts'
 import type { Tokens } from './tokens.ts'
 
-export function accountRoutes(tokens: Tokens, key: SigningKey): Router {
+export function accountRoutes(tokens: Tokens, keys: SigningKeys): Router {
   const router = newRouter()
 
   // 404 is the one status that clients turn into "Invalid Credentials" (protocol.md 2.1).
@@ -37,7 +37,7 @@ export function accountRoutes(tokens: Tokens, key: SigningKey): Router {
   })
 
   router.get('/v1/keys/public', (_req, res) => {
-    res.json({ keys: [key.publicJwk] })
+    res.json({ keys: keys.accepted.map(({ publicJwk }) => publicJwk) })
   })
 
   return router

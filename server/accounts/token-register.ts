@@ -17,6 +17,11 @@ export interface TokenRecord {
   readonly revokedAt: Date | null
 }
 
+export interface TokenInUse extends TokenRecord {
+  readonly lastUsedAt: Date | null
+  readonly lastUsedFrom: string | null
+}
+
 export class TokenRegister {
   readonly #database: Database
 
@@ -41,11 +46,12 @@ export class TokenRegister {
   }
 
   /** One's own; an administrator anybody's. Others do not hear whether there is such a token. */
-  async find(actor: Actor, id: string): Promise<TokenRecord> {
+  async find(actor: Actor, id: string): Promise<TokenInUse> {
     const account = requireFullAccount(actor)
-    const [token] = await this.#database.query<TokenRecord>(sql`
+    const [token] = await this.#database.query<TokenInUse>(sql`
       select id, account_id as "accountId", label, scope, issued_at as "issuedAt",
-        expires_at as "expiresAt", revoked_at as "revokedAt"
+        expires_at as "expiresAt", revoked_at as "revokedAt", last_used_at as "lastUsedAt",
+        last_used_from as "lastUsedFrom"
       from tokens where id = ${id}`)
     if (token !== undefined && mayManage(account, token.accountId)) return token
     if (account.isAdmin) throw notFound('token', `There is no token with the ID ${id}.`)

@@ -17,7 +17,8 @@ import type { AccountRow } from './accounts.ts'
 import type { AccountActor, Actor, TokenScope } from './actor.ts'
 import { audit } from './audit.ts'
 import { requireAdministrator } from './permissions.ts'
-import type { SigningKey } from './signing-key.ts'
+import { signerOf } from './signing-key.ts'
+import type { SigningKeys } from './signing-key.ts'
 
 export interface TokenRow {
   readonly id: string
@@ -37,7 +38,7 @@ export interface IssuedToken {
 }
 
 export interface TokensOptions {
-  readonly key: SigningKey
+  readonly keys: SigningKeys
   /** The site's address, as `iss`. */
   readonly issuer: string
   readonly validDays: number
@@ -171,15 +172,16 @@ export class Tokens {
     scope: TokenScope,
     times: { readonly issuedAt: number; readonly expiresAt: number },
   ): Promise<string> {
-    const { key, issuer } = this.#options
+    const { keys, issuer } = this.#options
+    const { kid, key } = signerOf(keys)
     return await new SignJWT({ username: owner.name, scope })
-      .setProtectedHeader({ alg: 'RS256', kid: key.kid, typ: 'JWT' })
+      .setProtectedHeader({ alg: 'RS256', kid, typ: 'JWT' })
       .setJti(id)
       .setSubject(owner.accountId)
       .setIssuer(issuer)
       .setIssuedAt(times.issuedAt)
       .setExpirationTime(times.expiresAt)
-      .sign(key.privateKey)
+      .sign(key)
   }
 
   /** The account behind a token, or undefined unless the token is live right now. */

@@ -78,7 +78,7 @@ export async function listEntities(
   name?: string,
 ): Promise<EntityRow[]> {
   return await db.query<EntityRow>(sql`
-    select e.*, coalesce(e."ownQuotaBytes", ${defaultQuota}) as "quotaBytes"
+    select e.*, quota_of(e."ownQuotaBytes", ${defaultQuota}) as "quotaBytes"
     from entity_details e
     where e.name = coalesce(${name ?? null}, e.name)
     order by e.name`)

@@ -38,7 +38,7 @@ export async function reserve(
   const taken = await tx.query(sql`
     update entities set reserved_bytes = reserved_bytes + ${size}
     where id = ${entityId}
-      and used_bytes + reserved_bytes + ${size} <= coalesce(quota_bytes, ${defaultQuota})
+      and used_bytes + reserved_bytes + ${size} <= quota_of(quota_bytes, ${defaultQuota})
     returning 1`)
   if (taken.length === 0) throw overQuota(await readLedger(tx, entityId, defaultQuota), size)
 }
@@ -80,7 +80,7 @@ export async function link(
     set used_bytes = used_bytes + ${charge}, reserved_bytes = reserved_bytes - ${terms.reservedBytes}
     where id = ${entityId}
       and (${paid} or used_bytes + reserved_bytes - ${terms.reservedBytes} + ${charge}
-        <= coalesce(quota_bytes, ${terms.defaultQuota}))
+        <= quota_of(quota_bytes, ${terms.defaultQuota}))
     returning 1`)
   if (done.length === 0) throw overQuota(await readLedger(tx, entityId, terms.defaultQuota), size)
   await tx.query(sql`
@@ -121,7 +121,7 @@ export async function charge(
   const taken = await tx.query(sql`
     update entities set used_bytes = used_bytes + ${size}
     where id = ${entityId}
-      and used_bytes + reserved_bytes + ${size} <= coalesce(quota_bytes, ${defaultQuota})
+      and used_bytes + reserved_bytes + ${size} <= quota_of(quota_bytes, ${defaultQuota})
     returning 1`)
   if (taken.length === 0) throw overQuota(await readLedger(tx, entityId, defaultQuota), size)
 }
@@ -150,10 +150,18 @@ export async function correctLedger(
 
 export async function readLedger(db: Db, entityId: number, defaultQuota: number): Promise<Ledger> {
   const [row] = await db.query<Ledger>(sql`
-    select coalesce(quota_bytes, ${defaultQuota}) as "quotaBytes", used_bytes as "usedBytes",
+    select quota_of(quota_bytes, ${defaultQuota}) as "quotaBytes", used_bytes as "usedBytes",
       reserved_bytes as "reservedBytes"
     from entities where id = ${entityId}`)
   return row ?? { quotaBytes: defaultQuota, usedBytes: 0, reservedBytes: 0 }
+}
+
+/** Bytes of a space that has no quota of its own: the site's row, or else the configuration. */
+export async function defaultQuotaOf(db: Db, configured: number): Promise<number> {
+  const [row] = await db.query<{ bytes: number }>(
+    sql`select quota_of(null, ${configured}) as "bytes"`,
+  )
+  return row?.bytes ?? configured
 }
 
 /** What is free now. Throws `over-quota` with the numbers when that is nothing. */

@@ -42,7 +42,7 @@ import {
   repeatIfRemoved,
 } from './places.ts'
 import type { CollectionRow, EntityOwner, EntityRow, RepositoryRow } from './places.ts'
-import { link, lockEntity, readLedger, roomIn } from './quota.ts'
+import { defaultQuotaOf, link, lockEntity, readLedger, roomIn } from './quota.ts'
 import type { Ledger } from './quota.ts'
 import { searchPlaces } from './search.ts'
 import type { SearchQuery, SearchResult } from './search.ts'
@@ -139,7 +139,7 @@ export class Registry {
   async roomIn(entity: string): Promise<number> {
     const existing = await findEntity(this.#database, entity, this.#defaultQuota)
     const { quotaBytes, usedBytes, reservedBytes } = existing ?? {
-      quotaBytes: this.#defaultQuota,
+      quotaBytes: await defaultQuotaOf(this.#database, this.#defaultQuota),
       usedBytes: 0,
       reservedBytes: 0,
     }

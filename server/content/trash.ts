@@ -213,7 +213,7 @@ export class Trash {
         join repositories r on r.id = d.repository_id
         join entities e on e.id = d.entity_id
       where d.place > 1
-        and d.total > greatest(e.quota_bytes, ${this.#options.defaultQuotaBytes}::bigint)`)
+        and d.total > greatest(e.quota_bytes, quota_of(null, ${this.#options.defaultQuotaBytes}))`)
     // Their blobs wait for the sweep as those of any deletion do.
     for (const row of rows) await this.#giveUp(tx, row, housekeeper)
   }

@@ -2,6 +2,7 @@
 import type { AccountActor } from '../accounts/actor.ts'
 import { sql } from '../database.ts'
 import type { Db } from '../database.ts'
+import { defaultQuotaOf } from './quota.ts'
 
 export interface SpaceUsage {
   readonly entity: string
@@ -21,11 +22,12 @@ export async function usageOf(
 ): Promise<SpaceUsage[]> {
   const spaces = await db.query<SpaceUsage>(sql`
     select e.name as "entity", case when e."ownedByGroup" then 'group' else 'user' end as "kind",
-      e."usedBytes", e."reservedBytes", coalesce(e."ownQuotaBytes", ${defaultQuota}) as "quotaBytes",
+      e."usedBytes", e."reservedBytes", quota_of(e."ownQuotaBytes", ${defaultQuota}) as "quotaBytes",
       (select count(*) from repositories r where r.entity_id = e.id) as "repositories"
     from entity_details e where e."ownerId" = any(${account.principals})
     order by e."ownedByGroup", e.name`)
   if (spaces.some(({ kind }) => kind === 'user')) return spaces
-  const own = { entity: account.name, kind: 'user', quotaBytes: defaultQuota } as const
+  const quotaBytes = await defaultQuotaOf(db, defaultQuota)
+  const own = { entity: account.name, kind: 'user', quotaBytes } as const
   return [{ ...own, usedBytes: 0, reservedBytes: 0, repositories: 0 }, ...spaces]
 }

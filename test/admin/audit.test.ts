@@ -87,7 +87,10 @@ test('an account is disabled, enabled and renamed, with its space', async () => 
 test('status says that all is well, and groups are listed', async () => {
   const status = await berthctl('status')
   assertDone(status)
-  assert.match(status.stdout, /^database and store: ready\nalarms: none\n\nJob +Last run/)
+  assert.match(
+    status.stdout,
+    /^database and store: ready\ndisk: .* free, .* stored in \d+ images?\nalarms: none\n\nJob +Last run/,
+  )
   const json = await berthctl('status', '--json')
   const { ready, alarms, backup, jobs } = JSON.parse(json.stdout)
   assert.deepEqual([ready, alarms, backup], [true, [], null])
@@ -95,7 +98,7 @@ test('status says that all is well, and groups are listed', async () => {
   const groups = await berthctl('group', 'list')
   assertDone(groups)
   assert.equal(groups.stdout, 'ID Name Space Members\n')
-  assertRefused(await berthctl('group', 'add'), 2, /group list/)
+  assertRefused(await berthctl('group', 'add'), 2, /Say what to do: list, show/)
 })
 
 test('tokens are listed and revoked by an administrator of the host', async () => {
@@ -113,10 +116,16 @@ test('tokens are listed and revoked by an administrator of the host', async () =
   const listed = await berthctl('token', 'list', 'carol')
   assertDone(listed)
   assert.match(listed.stdout, new RegExp(`^${id} +all +live `, 'm'))
-  assertDone(await berthctl('token', 'revoke', id))
+  assertRefused(
+    await berthctl('token', 'revoke', id),
+    1,
+    /1 token will not work any more\. Add --yes/,
+  )
+  assert.equal((await first.get('/v1/token-status')).status, 200)
+  assertDone(await berthctl('token', 'revoke', id, '--yes'))
   assert.equal((await first.get('/v1/token-status')).status, 404)
   assert.equal((await second.get('/v1/token-status')).status, 200)
-  const rest = await berthctl('token', 'revoke', '--account', 'carol')
+  const rest = await berthctl('token', 'revoke', '--account', 'carol', '--yes')
   assert.equal(rest.stdout, 'Revoked 1 tokens of carol.\n')
   assert.equal((await second.get('/v1/token-status')).status, 404)
   const json = await berthctl('token', 'list', 'carol', '--all', '--json')

@@ -184,8 +184,8 @@ const misuses: readonly (readonly [string, RegExp])[] = [
   ['list --since yesterday', /not a time/],
   ['list --limit many', /not a number of lines/],
   ['list alice', /Unexpected argument 'alice'/],
-  ['show', /Give the ID of one build/],
-  ['output a b', /Give the ID of one build/],
+  ['show', /Say "berthctl build show ID/],
+  ['output a b', /Say "berthctl build output ID/],
   ['cancel', /Give the IDs of builds, or --account/],
   ['cancel a --account alice', /Give the IDs of builds, or --account/],
 ]

@@ -52,7 +52,7 @@ test('a builder host is added, seen and removed', async () => {
   assert.equal(status.code, 1)
   assert.match(status.stdout, /ALARM since \S+: The builder east takes no builds: .*no user names/)
 
-  const removed = await berthctl('remove', 'east')
+  const removed = await berthctl('remove', 'east', '--yes')
   assertDone(removed)
   assert.equal(removed.stdout, 'Removed the builder east.\n')
   assert.equal((await builder.post('/v1/runner/host', report({}))).status, 401)
@@ -64,9 +64,9 @@ test('a builder host is added, seen and removed', async () => {
 
 test('what cannot be: names that are none, builders that are not there', async () => {
   assertRefused(await berthctl('add', 'East Wing'), 1, /no name of a builder/)
-  assertRefused(await berthctl('add'), 2, /name of one builder/)
-  assertRefused(await berthctl('remove', 'nowhere'), 1, /no builder host nowhere/)
-  assertRefused(await berthctl('restart'), 2, /builder list/)
+  assertRefused(await berthctl('add'), 2, /Say "berthctl builder add NAME/)
+  assertRefused(await berthctl('remove', 'nowhere', '--yes'), 1, /no builder host nowhere/)
+  assertRefused(await berthctl('restart'), 2, /Say what to do: list, add, remove/)
   const admin = await signInAs(server.url, 'admin', server.password ?? '')
   assert.equal((await admin.post('/v1/runner/host', report({}))).status, 401)
 })

@@ -195,8 +195,8 @@ test('without a directory, or called wrongly', async () => {
     1,
     /There is no \[directory\] in the configuration/,
   )
-  assertRefused(await walk(undefined, []), 2, /Give one login name/)
-  assertRefused(await walk(undefined, ['alice', 'secret']), 2, /not on the command line/)
+  assertRefused(await walk(undefined, []), 2, /Say "berthctl directory test NAME/)
+  assertRefused(await walk(undefined, ['alice', 'secret']), 2, /Say "berthctl directory test NAME/)
   const outcome = await run('berthctl', ['directory'])
-  assertRefused(outcome, 2, /Say "directory test NAME"/)
+  assertRefused(outcome, 2, /Say what to do: test, revalidate/)
 })

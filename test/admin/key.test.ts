@@ -203,14 +203,14 @@ test('the list does not know an account', async () => {
 const misuses: readonly (readonly [string, RegExp])[] = [
   ['key', /Say what to do: list, show, retire, restore, tombstone/],
   ['key remove', /Say what to do: list, show/],
-  ['key list alice bob', /Give one account name, or none/],
+  ['key list alice bob', /Say "berthctl key list \[NAME\]/],
   ['key list --all', /Unknown option '--all'/],
-  ['key show', /Give the whole fingerprint of one key/],
+  ['key show', /Say "berthctl key show FINGERPRINT \.\.\./],
   ['key show 36AAAF45', /Give the whole fingerprint of one key/],
   [`key retire ${unknown} ${unknown} --json`, /Unknown option '--json'/],
   [`key restore ${unknown} ${unknown}`, /Give the whole fingerprint of one key/],
   [`key tombstone ${unknown} --yes`, /Say why for the audit log: --reason TEXT/],
-  ['key tombstone --reason x', /Give the whole fingerprint of one key/],
+  ['key tombstone --reason x', /Say "berthctl key tombstone FINGERPRINT/],
 ]
 for (const [words, why] of misuses) {
   test(`"${words}" is refused before anything is opened`, async () => {

@@ -169,10 +169,10 @@ test('files and directories that are not there are named', async () => {
 })
 
 const misuses: readonly (readonly [string, RegExp])[] = [
-  ['keyring', /Say "keyring export DIR"/],
-  ['keyring import /tmp', /Say "keyring export DIR"/],
-  ['keyring export', /Give one directory/],
-  ['keyring export a b', /Give one directory/],
+  ['keyring', /Say what to do: export/],
+  ['keyring import /tmp', /Say what to do: export/],
+  ['keyring export', /Say "berthctl keyring export DIR/],
+  ['keyring export a b', /Say "berthctl keyring export DIR/],
   ['keyring export a --all', /Unknown option '--all'/],
 ]
 for (const [words, why] of misuses) {

@@ -66,6 +66,6 @@ test('a space that is not there, and rules that are none', async () => {
   assertRefused(await berthctl('set', 'nobody', 'verified'), 1, /no entity "nobody"/)
   assertRefused(await berthctl('check', 'nobody'), 1, /no entity "nobody"/)
   assertRefused(await berthctl('set', 'admin', 'perhaps'), 2, /verified, any or default/)
-  assertRefused(await berthctl('set'), 2, /one space/)
-  assertRefused(await berthctl('switch'), 2, /policy list/)
+  assertRefused(await berthctl('set'), 2, /Say "berthctl policy set SPACE RULE"/)
+  assertRefused(await berthctl('switch'), 2, /Say what to do: list, set, check/)
 })

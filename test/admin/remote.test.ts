@@ -243,7 +243,7 @@ test('the address is the one that the server gives itself', async (t) => {
 })
 
 const misuses: readonly (readonly [readonly string[], RegExp])[] = [
-  [['one', 'two'], /Give one name/],
+  [['one', 'two'], /Say "berthctl remote \[NAME\]/],
   [['../x'], /Give one name/],
   [['123'], /Give one name/],
   [['--client', 'docker'], /--client is apptainer or singularity/],

@@ -47,6 +47,7 @@ test('every job of the server works, and its run is written down', async () => {
       'scrub',
       'builds',
       'sign-in attempts',
+      'daily totals',
       'backup age',
       'retention',
       'quota recount',

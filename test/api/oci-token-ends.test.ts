@@ -8,6 +8,7 @@ import { exportJWK, SignJWT } from 'jose'
 
 import { catalogName } from '../../server/accounts/registry-tokens.ts'
 import type { RegistryAction } from '../../server/accounts/registry-tokens.ts'
+import { signerOf } from '../../server/accounts/signing-key.ts'
 import { sql } from '../../server/database.ts'
 import type { Client } from '../support/client.ts'
 import { digestOf } from '../support/oci-image.ts'
@@ -24,7 +25,8 @@ import {
 import { startServer } from '../support/server.ts'
 
 const server = await startServer({ after })
-const { registryTokens, tokens, signingKey } = server.appliance
+const { registryTokens, tokens, signingKeys } = server.appliance
+const { key: signingKey } = signerOf(signingKeys)
 const name = 'ender/demo/tool'
 const scope = `repository:${name}:*`
 const actions: readonly RegistryAction[] = ['pull', 'push', 'delete']
@@ -119,10 +121,8 @@ test('forged tokens: no signature, keys of the forger, keys that are named, othe
   const foreign = async (extra: object): Promise<string> =>
     await new SignJWT(claims).setProtectedHeader({ ...header, ...extra }).sign(privateKey)
   const own = async (changed: object): Promise<string> =>
-    await new SignJWT({ ...claims, ...changed })
-      .setProtectedHeader(header)
-      .sign(signingKey.privateKey)
-  const publicPem = createPublicKey(signingKey.privateKey).export({ type: 'spki', format: 'pem' })
+    await new SignJWT({ ...claims, ...changed }).setProtectedHeader(header).sign(signingKey)
+  const publicPem = createPublicKey(signingKey).export({ type: 'spki', format: 'pem' })
   const hmacInput = `${encode({ ...header, alg: 'HS256' })}.${payload}`
   const hmac = createHmac('sha256', publicPem).update(hmacInput).digest('base64url')
   const url = `${server.url}/v1/keys/public`

@@ -42,7 +42,7 @@ test('a restore refuses a host that is not empty, and whoever does not mean it',
   assertRefused(
     await host.berthctl('restore', backups, '--passphrase-file', passphraseFile),
     1,
-    /say --yes/,
+    /Add --yes/,
   )
   assertRefused(await host.berthctl('restore', backups, '--yes'), 2, /--passphrase-file/)
   const wrong = join(host.configFile, '../wrong')
@@ -150,7 +150,7 @@ test('old backups go with the bytes that they alone needed', async (t) => {
   assertDone(await site.backup())
   const copy = join(site.backups, 'blobs/sha256', sha256(sif))
   assert.ok(existsSync(copy))
-  assertRefused(await site.berthctl('backup', 'prune', site.backups, '--keep', '1'), 1, /say --yes/)
+  assertRefused(await site.berthctl('backup', 'prune', site.backups, '--keep', '1'), 1, /Add --yes/)
   assertDone(await site.berthctl('backup', 'prune', site.backups, '--keep', '1', '--yes'))
   assert.ok(!existsSync(copy))
   assert.equal(readdirSync(join(site.backups, 'backups')).length, 1)

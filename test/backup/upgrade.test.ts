@@ -237,5 +237,5 @@ test('the way back is refused where a migration did more than add', async (t) =>
     1,
     /0007-builds/,
   )
-  assertRefused(await host.berthctl('migrate', 'back', last), 1, /say --yes/)
+  assertRefused(await host.berthctl('migrate', 'back', last), 1, /Add --yes/)
 })
