@@ -7,6 +7,7 @@ import { buildCommand } from './commands/build.ts'
 import { builderCommand } from './commands/builder.ts'
 import { configCommand } from './commands/config.ts'
 import { directoryCommand } from './commands/directory.ts'
+import { doctorCommand } from './commands/doctor.ts'
 import { fsckCommand } from './commands/fsck.ts'
 import { gcCommand } from './commands/gc.ts'
 import { groupCommand } from './commands/group.ts'
@@ -34,6 +35,7 @@ export const nouns: readonly Command[] = [
   builderCommand,
   configCommand,
   directoryCommand,
+  doctorCommand,
   fsckCommand,
   gcCommand,
   groupCommand,

@@ -29,12 +29,14 @@ import { identify, signedInOnly } from './http/actor.ts'
 import { drainUnread } from './http/body.ts'
 import { jsonErrors } from './http/problem.ts'
 import { logRequests } from './http/request-log.ts'
+import { measureRequests } from './http/request-meter.ts'
 import { hkp2Routes } from './keystore/hkp2-routes.ts'
 import { hkpRoutes } from './keystore/routes.ts'
 import { libraryRoutes } from './library/routes.ts'
 import { libraryTransferRoutes } from './library/transfer-routes.ts'
 import { ociRoutes } from './oci/routes.ts'
 import { registryTokenRoutes } from './oci/token-routes.ts'
+import { probeRoutes } from './transfer/probe-routes.ts'
 import { transferRoutes } from './transfer/routes.ts'
 import { buildPages } from './ui/build-routes.tsx'
 import { containerPages, publicPages } from './ui/routes.tsx'
@@ -68,11 +70,13 @@ export function createApp(appliance: Appliance): Express {
   app.set('trust proxy', config.isTrustedProxy)
 
   app.use(logRequests(log))
+  app.use(measureRequests(appliance.meters))
   app.use(drainUnread())
   app.use(collapseLeadingSlashes)
   app.use(securityHeaders())
   app.use(offerAccel({ prefix: config.downloads.accel, isTrustedProxy: config.isTrustedProxy }))
   app.use(transferRoutes({ registry, uploads, capabilities, log }))
+  app.use(probeRoutes(capabilities))
   app.use(contextUploadRoutes(builder.contexts, capabilities))
   app.use(
     runnerRoutes({
@@ -86,7 +90,7 @@ export function createApp(appliance: Appliance): Express {
   app.use(registryTokenRoutes(registryParts))
   app.use(ociRoutes(registryParts))
   app.use(identify(tokens))
-  app.use(discoveryRoutes(config, appliance.ready))
+  app.use(discoveryRoutes(config, appliance.health))
   app.use(accountRoutes(tokens, signingKeys))
   app.use(healthRoutes())
   app.use(enterpriseTokenRoutes(appliance.tokenRegister, tokens))

@@ -42,14 +42,20 @@ import { Turns } from './content/turns.ts'
 import { Uploads } from './content/uploads.ts'
 import { openDatabaseServer } from './database-server.ts'
 import type { DatabaseServer } from './database-server.ts'
-import { openDatabase, sql } from './database.ts'
+import { openDatabase } from './database.ts'
 import type { Database, DatabaseAddress } from './database.ts'
 import { openDirectory } from './directory/open-directory.ts'
 import { makeDataDirectory } from './embedded-postgres.ts'
+import { healthChecks } from './health-checks.ts'
+import { healthOf } from './health.ts'
+import type { Health } from './health.ts'
 import { CertificateReader } from './keystore/certificate-reader.ts'
 import { ImageChecks } from './keystore/image-checks.ts'
 import { Keystore } from './keystore/keystore.ts'
 import type { Log } from './log.ts'
+import { measuredDirectory } from './metrics/measured-directory.ts'
+import { Meters } from './metrics/meters.ts'
+import { metricSources } from './metrics/sources.ts'
 import { migrate } from './migrate.ts'
 
 export interface Appliance {
@@ -83,6 +89,7 @@ export interface Appliance {
   readonly builder: BuilderParts
   readonly signIn: SignIn
   readonly groupSpaces: GroupSpaces
+  readonly meters: Meters
   /** Asks the site's directory about its people; undefined where it cannot be asked. */
   readonly revalidate: (options?: {
     readonly confirmed?: boolean
@@ -90,8 +97,8 @@ export interface Appliance {
   readonly sweep: () => Promise<SweepResult>
   /** Counts anew what the spaces hold; with an account, in whose name it is put right. */
   readonly recount: (repairBy?: AccountActor) => Promise<RecountResult>
-  /** Whether the database and the store answer. */
-  readonly ready: () => Promise<boolean>
+  /** Whether it can work, check by check. */
+  readonly health: Health
   readonly close: () => Promise<void>
 }
 
@@ -144,7 +151,11 @@ async function assemble(
   const capabilityKeys = await openCapabilityKeys(join(secrets, 'capability-key'))
   const defaultQuotaBytes = config.quotaBytes
   const groupSpaces = new GroupSpaces(config.groups)
-  const directory = openDirectory(config.directory, log)
+  const meters = new Meters()
+  meters.watchDatabase(() => database.state())
+  for (const source of metricSources(config, database)) meters.add(source)
+  const opened = openDirectory(config.directory, log)
+  const directory = opened && measuredDirectory(opened, meters)
   const rules: DirectoryRules = {
     adminGroup: config.groups.admins,
     allowedGroups: config.groups.allowed,
@@ -203,6 +214,9 @@ async function assemble(
     imageArrived: async (digest) => await imageChecks.arrived(digest),
     queueTimes: options.queueTimes,
   })
+  const health = healthOf(healthChecks(config, database, log), (name, error) => {
+    log.warn({ err: error, 'check.name': name }, 'a check of readiness has failed')
+  })
   return {
     config,
     log,
@@ -235,12 +249,14 @@ async function assemble(
     capabilityKeys,
     capabilities: new Capabilities(capabilityKeys),
     groupSpaces,
+    meters,
     signIn: new SignIn(database, {
       directory,
       rules,
       limits: config.signIn.limits,
       passwordUrl: config.signIn.passwordUrl,
       refusalStepMs,
+      ended: (outcome) => meters.signInEnded(outcome),
     }),
     revalidate: async (options = {}) =>
       directory && (await revalidate(database, { directory, rules, ...options })),
@@ -254,15 +270,7 @@ async function assemble(
         graceHours: config.storage.graceHours,
       }),
     recount: async (repairBy) => await recount(database, { repairBy }),
-    ready: async () => {
-      try {
-        await Promise.all([database.query(sql`select 1`), blobs.freeBytes()])
-        return true
-      } catch (error) {
-        log.warn({ err: error }, 'not ready')
-        return false
-      }
-    },
+    health,
     close: async () => {
       await builder.queue.stop()
       await Promise.all([thread.close(), certificates.close(), imageChecks.close(), scrub.close()])

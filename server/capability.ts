@@ -1,5 +1,5 @@
 /**
- * Capability URLs: `/dl/<payload>.<mac>`, `/ul/<payload>.<mac>` and `/ul/context/<payload>.<mac>`. Clients send no credential to
+ * Capability URLs: `/dl/<payload>.<mac>`, `/ul/<payload>.<mac>`, `/ul/context/…` and `/ul/probe/…`. Clients send no credential to
  * them (or one of another service), so the address itself is the right: to one object, with one
  * method, until a fixed time. The key is the host's own; nothing is stored for them. When the key is
  * rotated, what the former one sealed is good for its time.
@@ -31,11 +31,20 @@ const contextUpload = z.strictObject({
   exp: z.number(),
 })
 
+const probe = z.strictObject({
+  /** How long the reply is held back. */
+  holdMs: z.number().min(0).max(600_000),
+  exp: z.number(),
+})
+
 export type Download = Omit<z.infer<typeof download>, 'exp'>
 export type Upload = Omit<z.infer<typeof upload>, 'exp'>
 export type ContextUpload = Omit<z.infer<typeof contextUpload>, 'exp'>
 
+export type Probe = Omit<z.infer<typeof probe>, 'exp'>
+
 const lifetimeSeconds = 6 * 3600
+const probeSeconds = 15 * 60
 
 export type CapabilityKeys = RotatedSecret<Buffer>
 
@@ -49,10 +58,17 @@ export async function openCapabilityKeys(path: string): Promise<CapabilityKeys> 
   })
 }
 
-export class Capabilities {
-  readonly #keys: CapabilityKeys
+type KeySource = Pick<CapabilityKeys, 'current' | 'find'>
 
-  constructor(keys: CapabilityKeys) {
+/** A key that is not rotated here: for whoever has read the file and changes nothing. */
+export function oneKey(key: Buffer): KeySource {
+  return { current: key, find: (fits) => (fits(key) ? key : undefined) }
+}
+
+export class Capabilities {
+  readonly #keys: KeySource
+
+  constructor(keys: KeySource) {
     this.#keys = keys
   }
 
@@ -68,6 +84,10 @@ export class Capabilities {
     return `/ul/context/${this.#seal('context', what)}`
   }
 
+  probePath(what: Probe): string {
+    return `/ul/probe/${this.#seal('probe', what, probeSeconds)}`
+  }
+
   /** What the path gives a right to; undefined when it is forged, altered, or over. */
   openDownload(sealed: string): Download | undefined {
     return this.#open('dl', sealed, download)
@@ -81,8 +101,12 @@ export class Capabilities {
     return this.#open('context', sealed, contextUpload)
   }
 
-  #seal(method: string, what: object): string {
-    const exp = Math.floor(Date.now() / 1000) + lifetimeSeconds
+  openProbe(sealed: string): Probe | undefined {
+    return this.#open('probe', sealed, probe)
+  }
+
+  #seal(method: string, what: object, seconds = lifetimeSeconds): string {
+    const exp = Math.floor(Date.now() / 1000) + seconds
     const payload = Buffer.from(JSON.stringify({ ...what, exp })).toString('base64url')
     return `${payload}.${macOf(this.#keys.current, method, payload).toString('base64url')}`
   }

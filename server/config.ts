@@ -170,6 +170,8 @@ const schema = z.strictObject({
     .prefault({}),
   /** Building images for people: see builder-settings.ts. */
   builder: builderTable,
+  /** Figures for the site's Prometheus, on a listener of their own that asks nobody who he is. */
+  metrics: z.strictObject({ listen: listenField.optional() }).prefault({}),
   /** Copies of everything: see backup-settings.ts. */
   backup: backupTable.optional(),
   log: z
@@ -242,6 +244,7 @@ export interface Config {
   readonly downloads: { readonly accel: string | undefined }
   readonly keystore: { readonly anonymousUpdates: boolean }
   readonly builder: BuilderSettings
+  readonly metrics: { readonly listen: Place | undefined }
   readonly backup: BackupSettings | undefined
   readonly log: { readonly level: Settings['log']['level'] }
 }
@@ -400,6 +403,7 @@ export function makeConfig(
     downloads: { accel: data.downloads.accel },
     keystore: { anonymousUpdates: data.keystore.anonymous_updates },
     builder: builderSettings(data.builder),
+    metrics: { listen: data.metrics.listen },
     backup: data.backup && backupSettings(data.backup),
     log: { level: data.log.level },
   })

@@ -2,6 +2,7 @@
  * Asks the database again and again whether it answers at all. One that hangs (its disk, its machine,
  * a stopped process) refuses nothing, so whoever asks it would wait for as long as a statement may take.
  */
+import { setMaxListeners } from 'node:events'
 import { setImmediate, setTimeout } from 'node:timers/promises'
 
 import pg from 'pg'
@@ -21,7 +22,7 @@ export class DatabaseWatch {
   readonly #events: WatchEvents
   readonly #closing = new AbortController()
   readonly #watching: Promise<void>
-  #outage = new AbortController()
+  #outage = outageOf()
   #client: pg.Client | undefined
 
   constructor(config: pg.ClientConfig, events: WatchEvents) {
@@ -54,7 +55,7 @@ export class DatabaseWatch {
           this.#events.hangs()
           this.#outage.abort()
         } else {
-          this.#outage = new AbortController()
+          this.#outage = outageOf()
           this.#events.answers()
         }
       }
@@ -112,6 +113,13 @@ export class DatabaseWatch {
     this.#client = undefined
     client?.end().catch(() => {})
   }
+}
+
+/** Every connection of the pool, and whoever waits for one, listens to it. */
+function outageOf(): AbortController {
+  const controller = new AbortController()
+  setMaxListeners(0, controller.signal)
+  return controller
 }
 
 function isTimeout(error: unknown): boolean {

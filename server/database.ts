@@ -48,8 +48,23 @@ export interface Database extends Db {
   transaction<Result>(work: (tx: Db) => Promise<Result>): Promise<Result>
   /** Runs `work` on one connection that holds the named advisory lock, or not at all. */
   exclusively(name: string, work: () => Promise<void>): Promise<boolean>
+  /** How its connections are used, without asking it anything. */
+  state(): DatabaseState
   close(): Promise<void>
 }
+
+export interface DatabaseState {
+  readonly inUse: number
+  /** As many as there may be. */
+  readonly most: number
+  /** Callers without a connection. */
+  readonly waiting: number
+  /** How often it gave no answer since this process began. */
+  readonly hangs: number
+  readonly isHanging: boolean
+}
+
+const mostConnections = 12
 
 export interface DatabaseAddress {
   /** A directory with a unix socket, or a postgres:// URL. */
@@ -89,7 +104,7 @@ export function clientConfig(address: DatabaseAddress): pg.ClientConfig {
 export function openDatabase(address: DatabaseAddress, log: Log): Database {
   const pool = new pg.Pool({
     ...clientConfig(address),
-    max: 12,
+    max: mostConnections,
     statement_timeout: 30_000,
     idle_in_transaction_session_timeout: 60_000,
     lock_timeout: 20_000,
@@ -97,8 +112,12 @@ export function openDatabase(address: DatabaseAddress, log: Log): Database {
   // Without a listener a lost idle connection would end the process.
   pool.on('error', (error) => log.warn({ err: error }, 'an idle database connection was lost'))
 
+  let hangs = 0
   const watch = new DatabaseWatch(clientConfig(address), {
-    hangs: () => log.error('the database does not answer: requests that need it are refused'),
+    hangs: () => {
+      hangs += 1
+      log.error('the database does not answer: requests that need it are refused')
+    },
     answers: () => log.info('the database answers again'),
   })
 
@@ -180,6 +199,14 @@ export function openDatabase(address: DatabaseAddress, log: Log): Database {
         }
         return true
       }),
+
+    state: () => ({
+      inUse: pool.totalCount - pool.idleCount,
+      most: mostConnections,
+      waiting: pool.waitingCount,
+      hangs,
+      isHanging: watch.outage.aborted,
+    }),
 
     close: async () => {
       await watch.close()

@@ -9,6 +9,8 @@ import { Failure } from './failure.ts'
 import { housekeepingOf } from './housekeeping.ts'
 import { listen, listenOn } from './listener.ts'
 import { createLog } from './log.ts'
+import { certificateSource } from './metrics/host.ts'
+import { serveMetrics } from './metrics/serve.ts'
 import { startSchedule } from './schedule.ts'
 import { TlsFiles } from './tls-files.ts'
 import { openUnit } from './unit.ts'
@@ -46,6 +48,9 @@ async function serve(appliance: Appliance, unit: Unit, signalled: Promise<string
     unit.sockets.length > 0
       ? await listenOn(unit.sockets, app, settings)
       : await listen(app, { ...config.listen, ...settings })
+  if (tls) appliance.meters.add(certificateSource(() => tls.identity.cert))
+  const metrics =
+    config.metrics.listen && (await serveMetrics(appliance.meters, config.metrics.listen, log))
   if (config.builder.enabled) appliance.builder.queue.start()
   const schedule = startSchedule(housekeepingOf(appliance), appliance.database, log)
   if (unit.isManaged) log.info({ url: config.publicUrl }, 'serving')
@@ -59,6 +64,7 @@ async function serve(appliance: Appliance, unit: Unit, signalled: Promise<string
     unit.say({ state: 'STOPPING', status: 'Waiting for requests that run' })
     await listener.close(drainMs)
     tls?.close()
+    await metrics?.close()
     await schedule.stop()
     await appliance.close()
     log.info('stopped')

@@ -60,6 +60,8 @@ function testFiles(names: readonly string[]): string[] {
           'builder',
           'systemd',
           'backup',
+          'doctor',
+          'monitoring',
         ]
       : names
   const sources = folders.flatMap((name) => (name.endsWith('.ts') ? [name] : testsIn(name)))

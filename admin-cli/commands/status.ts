@@ -21,7 +21,8 @@ const look = verb({
     const config = configOfServer()
     await withAppliance(config, async (appliance) => {
       const { database } = appliance
-      const isReady = await appliance.ready()
+      const { status, checks } = await appliance.health()
+      const isReady = status !== 'not ready'
       await checkBackupAge(database, config.backup?.alarmHours)
       const backup = await lastGoodBackup(database)
       const disk = isReady ? await appliance.holdings.today(hostOperator) : undefined
@@ -30,10 +31,12 @@ const look = verb({
       const late = jobs.filter(({ isLate }) => isLate)
       if (!isReady || alarms.length > 0 || late.length > 0) process.exitCode = 1
       if (json) {
-        printJson({ ready: isReady, disk, alarms, backup: backup ?? null, jobs })
+        printJson({ ready: isReady, checks, disk, alarms, backup: backup ?? null, jobs })
         return
       }
+      const amiss = Object.entries(checks).filter(([, state]) => state !== 'ok')
       process.stdout.write(`database and store: ${isReady ? 'ready' : 'NOT READY'}\n`)
+      for (const [name, state] of amiss) process.stdout.write(`${name}: ${state}\n`)
       if (disk !== undefined) {
         process.stdout.write(
           `disk: ${sizeInWords(disk.freeBytes)} free, ${sizeInWords(disk.storedBytes)} stored in ${disk.images} ${disk.images === 1 ? 'image' : 'images'}\n`,

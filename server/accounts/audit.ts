@@ -10,13 +10,27 @@ export interface AuditEntry {
   readonly details?: Readonly<Record<string, unknown>>
 }
 
+let failures = 0
+
+/** Rows that this process could not write. */
+export function auditFailures(): number {
+  return failures
+}
+
 /** Called with the transaction of the change: what cannot be written down does not happen. */
 export async function audit(db: Db, actor: Actor, entry: AuditEntry): Promise<void> {
   const who = actor.kind === 'account' ? actor : { accountId: null, name: null, tokenId: undefined }
-  await db.query(sql`
-    insert into audit (account_id, account_name, token_id, address, action, target, outcome, details)
-    values (${who.accountId}, ${who.name}, ${who.tokenId ?? null}, ${actor.address}, ${entry.action},
-      ${entry.target}, ${entry.outcome ?? 'done'}, ${JSON.stringify(entry.details ?? {})})`)
+  try {
+    await db.query(sql`
+      insert into audit
+        (account_id, account_name, token_id, address, action, target, outcome, details)
+      values (${who.accountId}, ${who.name}, ${who.tokenId ?? null}, ${actor.address},
+        ${entry.action}, ${entry.target}, ${entry.outcome ?? 'done'},
+        ${JSON.stringify(entry.details ?? {})})`)
+  } catch (error) {
+    failures += 1
+    throw error
+  }
 }
 
 export interface AuditRow {

@@ -25,7 +25,11 @@ export interface SignInOptions {
   readonly passwordUrl: string | undefined
   /** Refusals are answered at multiples of this many milliseconds: how long a check took is not seen. */
   readonly refusalStepMs: number
+  /** Is told of each attempt, for whoever counts. */
+  readonly ended?: (outcome: SignInOutcome) => void
 }
+
+export type SignInOutcome = 'accepted' | 'refused' | 'limited' | 'unavailable'
 
 /** Why somebody was not let in, for the audit log. */
 type Reason = string
@@ -53,8 +57,11 @@ export class SignIn {
   async withPassword(name: string, password: string, address: string): Promise<AccountActor> {
     const startedAt = performance.now()
     try {
-      return await this.#check(name, password, address)
+      const account = await this.#check(name, password, address)
+      this.#options.ended?.('accepted')
+      return account
     } catch (error) {
+      this.#options.ended?.(outcomeOf(error))
       if (error instanceof Failure && error.kind === 'unauthenticated') {
         await this.#waitForStep(startedAt)
       }
@@ -210,6 +217,12 @@ export class SignIn {
     const elapsed = performance.now() - startedAt
     await setTimeout(refusalStepMs - (elapsed % refusalStepMs))
   }
+}
+
+function outcomeOf(error: unknown): SignInOutcome {
+  const kind = error instanceof Failure ? error.kind : undefined
+  if (kind === 'throttled') return 'limited'
+  return kind === 'unauthenticated' ? 'refused' : 'unavailable'
 }
 
 function refused(message = 'The name or the password is wrong.'): Failure {

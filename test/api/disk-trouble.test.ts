@@ -60,7 +60,10 @@ async function siteOn(
   const mountPoint = join(dataDir, disk)
   mkdirSync(mountPoint, { recursive: true, mode: 0o700 })
   mount('none', mountPoint, options)
-  t.after(() => {
+  let server: ServerProcess | undefined
+  t.after(async () => {
+    // Before its directory goes: without that it waits for its PostgreSQL to come back.
+    if (server?.child.exitCode === null) await server.end('SIGTERM')
     // A test may have taken it away.
     for (const flag of [[], ['-l']]) {
       try {
@@ -75,10 +78,7 @@ async function siteOn(
   const config = join(directory, 'berth.toml')
   writeFileSync(config, '[storage]\nkeep_free = "8 MiB"\n')
   const port = await freePort()
-  const server = await startProcess({ dataDir, port, config })
-  t.after(async () => {
-    if (server.child.exitCode === null) await server.end('SIGTERM')
-  })
+  server = await startProcess({ dataDir, port, config })
   const admin = await signInAs(server.url, 'admin', server.password ?? '')
   return { dataDir, store: join(dataDir, 'store'), config, port, server, admin }
 }

@@ -110,7 +110,7 @@ test('a build is a job of its own and ends as an image', { skip: skipSlurm }, as
   const build = await ended(user, id)
   assert.equal(build.state, 'succeeded', build.reason)
   assert.equal(build.attempts, 1)
-  assert.match((await following).text, /^hello\nImage stored: /)
+  assert.match((await following).text, /^(?:Waiting: .*\n)*hello\nImage stored: /)
   await noJobIn(slurm)
   await assertLedger(server.db)
 })

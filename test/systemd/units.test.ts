@@ -109,7 +109,7 @@ test(
       idOf('etc/passwd', 'berth-builder'),
     ]
     for (const [path, mode, uid, gid] of [
-      ['etc/berth', '750', '0', group],
+      ['etc/berth', '751', '0', group],
       ['etc/berth/berth.toml', '640', '0', group],
       ['etc/berth/secrets', '700', '0', '0'],
       ['run/berth', '755', server, group],

@@ -24,6 +24,7 @@ const composition = [
   'builder.ts',
   'database-server.ts',
   'fsck.ts',
+  'health-checks.ts',
   'housekeeping.ts',
   'main.ts',
   'welcome.ts',
@@ -127,6 +128,22 @@ test('a builder host knows the server by the protocol alone, and starts runners 
   assertNone(
     sources.filter(({ ring, file }) => ring !== 'builder' && file !== 'builder.ts'),
     (target) => ringOf(target) === 'builder' || target === 'builder.ts',
+  )
+})
+
+test('figures are read beside the domain, which knows nothing of them', () => {
+  const files = sources.filter(({ ring }) => ring === 'metrics')
+  assert.ok(files.length > 5)
+  assertNone(
+    files,
+    (target) =>
+      target === 'express' ||
+      isComposition(target) ||
+      ['http', 'content', ...presentations].includes(ringOf(target)),
+  )
+  assertNone(
+    sources.filter(({ ring, file }) => ring !== 'metrics' && !isComposition(file)),
+    (target) => ringOf(target) === 'metrics' || target === 'prom-client',
   )
 })
 
