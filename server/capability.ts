@@ -58,10 +58,17 @@ export async function openCapabilityKeys(path: string): Promise<CapabilityKeys> 
   })
 }
 
-export class Capabilities {
-  readonly #keys: CapabilityKeys
+type KeySource = Pick<CapabilityKeys, 'current' | 'find'>
 
-  constructor(keys: CapabilityKeys) {
+/** A key that is not rotated here: for whoever has read the file and changes nothing. */
+export function oneKey(key: Buffer): KeySource {
+  return { current: key, find: (fits) => (fits(key) ? key : undefined) }
+}
+
+export class Capabilities {
+  readonly #keys: KeySource
+
+  constructor(keys: KeySource) {
     this.#keys = keys
   }
 

@@ -5,36 +5,34 @@ import type { Command } from '../command.ts'
 import type { Finding } from '../doctor/check.ts'
 import { examine } from '../doctor/examine.ts'
 import { UsageError } from '../exit.ts'
-import { jsonOption } from '../json-option.ts'
+import { jsonOption, printJson } from '../json-option.ts'
 import { printable } from '../printable.ts'
 
 const usualHold = 65
 
 const look = verb({
   name: '',
-  summary: 'looks at everything that may be wrong here, and says what mends it',
+  summary: 'looks at everything, and changes nothing',
   options: {
-    hold: {
-      type: 'string',
-      value: 'SECONDS',
-      summary:
-        'how long the proxy is made to wait for an answer; 65, because many cut after 60. 0 leaves this out, and the rest takes a few seconds',
-    },
-    ca: {
-      type: 'string',
-      value: 'FILE',
-      complete: 'file',
-      summary: 'an authority (PEM) that clients trust besides those of the operating system',
-    },
     all: {
       type: 'boolean',
       summary: 'shows what is well, and what could not be looked at, too',
     },
+    hold: {
+      type: 'string',
+      value: 'SECONDS',
+      summary: `how long the proxy is made to wait for an answer (default ${usualHold}, because many cut after 60); 0 leaves this out, and the rest takes a few seconds`,
+    },
+    ca: {
+      type: 'string',
+      value: 'FILE',
+      summary: 'an authority (PEM) that clients trust besides those of the operating system',
+      complete: 'file',
+    },
     json: jsonOption,
   },
-  notes: `Looks at the configuration, the data directory and its disk, secrets, the database, the directory or portal, the public address with its certificate, the proxy before Berth, builds on this host, jobs, backups and alarms, with the server running or not. It changes nothing.
-
-Run it as the account of the service: sudo -u berth berthctl doctor. Exit status 1 when something is wrong; hints alone leave it 0.`,
+  notes:
+    'The configuration, the data directory and its disk, secrets, the database, the directory or portal, the public address with its certificate, the proxy before Berth, builds on this host, jobs, backups and alarms, with the server running or not. Run it as the account of the service. Exit status 1 when something is wrong; hints alone leave it 0.',
   run: async (_words, values) => {
     const holdSeconds = Number(values.hold ?? usualHold)
     if (!Number.isInteger(holdSeconds) || holdSeconds < 0 || holdSeconds > 600) {
@@ -44,10 +42,7 @@ Run it as the account of the service: sudo -u berth berthctl doctor. Exit status
     if (holdSeconds > 0) process.stderr.write(`looking, for some ${holdSeconds} seconds …\n`)
     const findings = await examine({ holdSeconds, ca })
     if (findings.some(({ state }) => state === 'fault')) process.exitCode = 1
-    if (values.json) {
-      process.stdout.write(`${JSON.stringify({ findings }, null, 2)}\n`)
-      return
-    }
+    if (values.json) return printJson({ findings })
     process.stdout.write(describe(findings, values.all))
   },
 })

@@ -2,10 +2,10 @@
  * What stands between clients and Berth, by requests that only this host can make (an address with a
  * right to be answered, `/ul/probe/…`): proxies that are right for web pages break pushes of many GiB.
  */
-import { accessSync, constants } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 
-import { Capabilities, openCapabilityKeys } from '../../server/capability.ts'
+import { Capabilities, oneKey } from '../../server/capability.ts'
 import type { ProbeReply } from '../../server/transfer/probe-routes.ts'
 import { fault, messageOf, skipped } from './check.ts'
 import type { Check, Outcome } from './check.ts'
@@ -32,10 +32,8 @@ export async function reachProxy(site: Site): Promise<ProxySubject> {
   const none = { site, capabilities: undefined, plain: undefined }
   let capabilities: Capabilities
   try {
-    const file = join(site.config.dataDir, 'secrets/capability-key')
-    // A key that is not there would be made, and a doctor changes nothing.
-    accessSync(file, constants.R_OK)
-    capabilities = new Capabilities(await openCapabilityKeys(file))
+    const key = readFileSync(join(site.config.dataDir, 'secrets/capability-key'), 'utf8')
+    capabilities = new Capabilities(oneKey(Buffer.from(key, 'hex')))
   } catch (error) {
     return { ...none, whyNot: `the capability key cannot be read: ${messageOf(error)}` }
   }

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { after } from 'node:test'
 
-import { Capabilities, openCapabilityKeys } from '../../server/capability.ts'
+import { Capabilities, oneKey } from '../../server/capability.ts'
 import { assertProblem, sha256 } from '../support/client.ts'
 import { startServer } from '../support/server.ts'
 import { makeSif } from '../support/sif.ts'
@@ -117,7 +116,7 @@ test('a forged, altered or foreign address drops the connection', async () => {
   const path = await issue()
   const [payload = '', mac = ''] = path.replace('/dl/', '').split('.')
   const upload = server.appliance.capabilities.uploadPath({ upload: 'x', part: 0 })
-  const foreign = await foreignPath()
+  const foreign = new Capabilities(oneKey(Buffer.alloc(32))).downloadPath(right())
   const altered = Buffer.from(JSON.stringify({ ...right(), exp: 2 ** 40 })).toString('base64url')
   const forged = [
     'x',
@@ -180,17 +179,6 @@ test('downloads leave no file open', () => {
 
 function right(): { digest: string; size: number } {
   return { digest: `sha256:${sha256(large)}`, size: large.length }
-}
-
-/** The path that another host makes of the same right. */
-async function foreignPath(): Promise<string> {
-  const directory = mkdtempSync(join(tmpdir(), 'berth-foreign-'))
-  try {
-    const keys = await openCapabilityKeys(join(directory, 'capability-key'))
-    return new Capabilities(keys).downloadPath(right())
-  } finally {
-    rmSync(directory, { recursive: true })
-  }
 }
 
 /** A path of a capability URL for the large image. */
