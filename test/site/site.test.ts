@@ -126,11 +126,12 @@ test('a site in a box', async (t) => {
     await login.must(`curl --fail --silent --show-error https://${hostNames.appliance}/version`)
 
   await step('an upgrade switches to the next release, and a rollback back', async () => {
-    const canBackUp = (await appliance.run('berthctl backup --help')).status === 0
-    if (!canBackUp) t.diagnostic('this Berth has no backup yet: the upgrade begins without one')
-    const next = { berth_release: materials.releases[1], berth_upgrade_backup: canBackUp }
+    const next = { berth_release: materials.releases[1] }
     assertPlayed(await play(site, 'upgrade.yml', variables, { variables: next }))
     assert.match(await version(), /-next/)
+    const backups: unknown = JSON.parse(await appliance.must('berthctl backup list --json'))
+    assert.ok(Array.isArray(backups) && backups.length === 1, 'it began with a backup')
+    await appliance.must('berthctl backup verify')
     const again = await play(site, 'upgrade.yml', variables, { variables: next })
     assertPlayed(again)
     assert.deepEqual(changesOf(again), [])
