@@ -2,7 +2,7 @@
 import type { BackupProgress } from '../server/backup/create.ts'
 import type { BackupEntry, BackupManifest } from '../server/backup/layout.ts'
 import type { PruneResult } from '../server/backup/prune.ts'
-import { sizeText } from './progress-line.ts'
+import { sizeInWords } from './size-words.ts'
 import { table } from './table.ts'
 
 export function stateOf(manifest: BackupManifest | undefined): string {
@@ -13,7 +13,7 @@ export function stateOf(manifest: BackupManifest | undefined): string {
 export function progressText(progress: BackupProgress): string {
   const { doing, blobs, allBlobs, bytes, allBytes } = progress
   if (doing !== 'images') return `backup: ${doing}`
-  return `backup: ${blobs} of ${allBlobs} blobs, ${sizeText(bytes)} of ${sizeText(allBytes)}`
+  return `backup: ${blobs} of ${allBlobs} blobs, ${sizeInWords(bytes)} of ${sizeInWords(allBytes)}`
 }
 
 export function listedText(directory: string, entries: readonly BackupEntry[]): string {
@@ -25,8 +25,8 @@ export function listedText(directory: string, entries: readonly BackupEntry[]): 
           name,
           stateOf(manifest),
           String(manifest.images),
-          sizeText(manifest.blobs.bytes),
-          sizeText(manifest.blobs.copiedBytes),
+          sizeInWords(manifest.blobs.bytes),
+          sizeInWords(manifest.blobs.copiedBytes),
           manifest.secrets,
         ],
   )
@@ -42,7 +42,7 @@ export function createdText(
   const { name, blobs, images, damage } = manifest
   const seconds = (tookMs / 1000).toFixed(1)
   const lines = [
-    `${directory}: backup ${name}, ${images} images, ${sizeText(blobs.bytes)}, of which ${sizeText(blobs.copiedBytes)} were copied now, in ${seconds} s`,
+    `${directory}: backup ${name}, ${images} images, ${sizeInWords(blobs.bytes)}, of which ${sizeInWords(blobs.copiedBytes)} were copied now, in ${seconds} s`,
     ...(manifest.secrets === 'none' ? ['The keys and passwords are not in it.'] : []),
     ...damage.map(({ digest, problem }) => `LOST ${digest}: ${problem}`),
     ...(damage.length > 0
@@ -54,5 +54,5 @@ export function createdText(
 
 export function prunedText({ removed, bytes, kept }: PruneResult): string {
   if (removed.length === 0) return `Nothing to remove: ${kept.length} backups.\n`
-  return `Removed ${removed.join(', ')}: ${sizeText(bytes)}. ${kept.length} backups remain.\n`
+  return `Removed ${removed.join(', ')}: ${sizeInWords(bytes)}. ${kept.length} backups remain.\n`
 }

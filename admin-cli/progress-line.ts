@@ -22,11 +22,3 @@ export class ProgressLine {
     if (this.#isTerminal && this.#width > 0) process.stderr.write(`\r${' '.repeat(this.#width)}\r`)
   }
 }
-
-/** 1536 → "1.5 KiB" */
-export function sizeText(bytes: number): string {
-  if (bytes < 1024) return `${bytes} B`
-  const exponent = Math.min(Math.floor(Math.log2(bytes) / 10), 5)
-  const unit = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'][exponent] ?? 'B'
-  return `${(bytes / 2 ** (10 * exponent)).toFixed(1)} ${unit}`
-}

@@ -27,7 +27,8 @@ import { requireYes, yesOption } from '../confirmation.ts'
 import { CommandError, UsageError } from '../exit.ts'
 import { findingLines } from '../finding-lines.ts'
 import { jsonOption } from '../json-option.ts'
-import { ProgressLine, sizeText } from '../progress-line.ts'
+import { ProgressLine } from '../progress-line.ts'
+import { sizeInWords } from '../size-words.ts'
 
 const bringBack = verb({
   name: '',
@@ -104,7 +105,7 @@ async function restore({ config, directory, manifest, secrets }: Restoring): Pro
       secrets,
       signal: stopped.signal,
       onProgress: ({ bytes, allBytes }) =>
-        line.show(`restore: ${sizeText(bytes)} of ${sizeText(allBytes)}`),
+        line.show(`restore: ${sizeInWords(bytes)} of ${sizeInWords(allBytes)}`),
     })
     line.show('restore: fsck')
     await checkRestored(config, log, manifest)
@@ -146,7 +147,7 @@ function restoredText(
   const lost = damage.map(({ digest, problem }) => `LOST ${digest}: ${problem}, when it was made`)
   const verdict = lost.length === 0 ? 'everything as it must be' : 'nothing else'
   return [
-    `Restored ${name} into ${dataDir}: ${images} images, ${sizeText(blobs.bytes)}.`,
+    `Restored ${name} into ${dataDir}: ${images} images, ${sizeInWords(blobs.bytes)}.`,
     ...lost,
     `The check found ${verdict}. It took ${seconds.toFixed(1)} s.`,
     'Berth may be started now.',
@@ -194,7 +195,7 @@ async function secretsOf(
 }
 
 function consequenceOf({ name, images, blobs, host }: BackupManifest, dataDir: string): string {
-  return `This restores the backup ${name} of ${host} (${images} images, ${sizeText(blobs.bytes)}) into ${dataDir}.`
+  return `This restores the backup ${name} of ${host} (${images} images, ${sizeInWords(blobs.bytes)}) into ${dataDir}.`
 }
 
 export const restoreCommand: Command = {
