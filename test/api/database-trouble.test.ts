@@ -23,9 +23,11 @@ const recoverySeconds = 10
 test('whatever happens to PostgreSQL, everybody is answered and nothing is lost', async (t) => {
   const directory = mkdtempSync(join(tmpdir(), 'berth-trouble-'))
   const dataDir = join(directory, 'data')
-  t.after(() => rmSync(directory, { recursive: true, force: true }))
   const server = await startProcess({ dataDir, port: await freePort() })
-  t.after(async () => await server.end('SIGTERM'))
+  t.after(async () => {
+    await server.end('SIGTERM')
+    rmSync(directory, { recursive: true, force: true })
+  })
   let exited = false
   server.child.on('exit', () => (exited = true))
   const admin = await signInAs(server.url, 'admin', server.password ?? '')
