@@ -66,7 +66,7 @@ test('a site in a box', async (t) => {
       'systemctl is-active berth.service berth.socket nginx.service',
     )
     assert.deepEqual(state.trim().split('\n'), ['active', 'active', 'active'])
-    t.diagnostic(await appliance.must(versions))
+    t.diagnostic((await appliance.must(versions)).trim())
     const pid = await appliance.must('systemctl show --property MainPID --value berth.service')
     const running = await appliance.must(`readlink /proc/${pid.trim()}/exe`)
     const place = node === undefined ? '/usr' : `/opt/berth/node-${node.sha256.slice(0, 12)}`

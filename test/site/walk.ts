@@ -118,7 +118,8 @@ const steps: readonly Step[] = [
       work: async ({ alice }) => {
         await alice.type(`cat >hello.def <<'EOF'\n${definition}EOF`)
         const refused = await alice.try('singularity build --remote hello.sif hello.def')
-        assert.notEqual(refused.status, 0, refused.text)
+        assert.equal(refused.status, 1, refused.text)
+        assert.match(refused.text, /This site has no builder: build on your own machine/)
         await alice.type('singularity build hello.sif hello.def', 300)
         assert.match(await alice.type('singularity run hello.sif'), /^built for the page$/m)
       },
