@@ -9,9 +9,7 @@ import type { Site } from './site.ts'
 
 export function applianceVariables(site: Site): Readonly<Record<string, unknown>> {
   const { materials } = site
-  const packages = join(materials.images, 'packages')
-  const apptainer = readdirSync(packages).find((name) => name.startsWith('apptainer_'))
-  if (apptainer === undefined) throw new Error(`There is no Apptainer in ${packages}.`)
+  const { node } = materials.appliance
   return {
     berth_host_name: hostNames.appliance,
     berth_site_name: 'Example',
@@ -30,6 +28,27 @@ export function applianceVariables(site: Site): Readonly<Record<string, unknown>
     },
     berth_secrets: { 'directory.bind_password_file': servicePassword },
     berth_firewall: 'nftables',
+    ...(node === undefined
+      ? {}
+      : {
+          berth_node_source: 'archive',
+          berth_node_archive: node.path,
+          berth_node_sha256: node.sha256,
+        }),
+    ...(canBuild(site) ? builderVariables(site) : {}),
+  }
+}
+
+/** Whether builds run on the appliance: there is no Apptainer that can be installed on Debian 12. */
+export function canBuild({ materials }: Site): boolean {
+  return materials.appliance.suite !== 'bookworm'
+}
+
+function builderVariables({ materials }: Site): Readonly<Record<string, unknown>> {
+  const packages = join(materials.appliance.images, 'packages')
+  const apptainer = readdirSync(packages).find((name) => name.startsWith('apptainer_'))
+  if (apptainer === undefined) throw new Error(`There is no Apptainer in ${packages}.`)
+  return {
     berth_builder_host: true,
     berth_apptainer_package: join(packages, apptainer),
     // The control groups of a host that is a container have no memory to hand out.

@@ -31,6 +31,8 @@ interface HostRunOptions {
 
 export interface HostPlan {
   readonly materials: Materials
+  /** Of .ci/site-images. */
+  readonly images: string
   readonly key: string
   readonly hostsFile: string
   readonly name: string
@@ -39,12 +41,12 @@ export interface HostPlan {
 }
 
 export async function bootHost(plan: HostPlan): Promise<Host> {
-  const { materials, name, address, key } = plan
+  const { materials, images, name, address, key } = plan
   const short = name.split('.', 1)[0] ?? name
   const place = join(materials.directory, short)
   const root = join(place, 'root')
   for (const part of ['changes', 'work', 'root']) mkdirSync(join(place, part), { recursive: true })
-  const layers = `lowerdir=${materials.images}/base,upperdir=${place}/changes,workdir=${place}/work`
+  const layers = `lowerdir=${images}/base,upperdir=${place}/changes,workdir=${place}/work`
   await must('mount', ['-t', 'overlay', 'overlay', '-o', layers, root])
   await prepare(root, plan)
   await plugIn(short, address)
@@ -98,7 +100,7 @@ async function plugIn(short: string, address: string): Promise<void> {
 }
 
 function boot(plan: HostPlan, short: string, root: string, log: string): void {
-  const { materials, devices, name } = plan
+  const { materials, images, devices, name } = plan
   // A control group of its own, because systemd takes the one that it is started in for all there is.
   const enter = makeGroups(materials.box, short).map((file) => `echo $$ > ${file} && `)
   const args = [
@@ -114,7 +116,7 @@ function boot(plan: HostPlan, short: string, root: string, log: string): void {
     `--machine=${short}`,
     `--hostname=${name}`,
     `--network-namespace-path=/run/netns/${short}`,
-    `--bind-ro=${materials.images}/packages:/srv/packages`,
+    `--bind-ro=${images}/packages:/srv/packages`,
     ...devices.filter((device) => existsSync(device)).map((device) => `--bind=${device}`),
   ]
   const output = openSync(log, 'a')

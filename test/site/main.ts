@@ -2,6 +2,8 @@
  * `npm run test:site`: a site in a box. Boots the hosts of a site with systemd-nspawn, in a network
  * that only they are in, lets the roles install them, and does on them what people do.
  *
+ * The appliance is Debian 13, or Debian 12 with BERTH_SITE_APPLIANCE=bookworm.
+ *
  * This process makes what the hosts are made of, and is outside of the box, which it puts away:
  * with the box's first process everything in it ends, network and mounts too.
  */
@@ -14,8 +16,9 @@ import { packageRoot } from '../../server/package-root.ts'
 import { berthVersion } from '../../server/version.ts'
 import { must } from './commands.ts'
 import { boxed, removeGroups, whyNot } from './machine.ts'
-import { hostNames } from './site.ts'
-import type { Materials } from './site.ts'
+import { makeNodeArchive } from './node-archive.ts'
+import { hostNames, suites } from './site.ts'
+import type { Materials, Suite } from './site.ts'
 
 /** Making images that are not there yet is not in it. */
 const boxSeconds = Number(process.env['BERTH_SITE_SECONDS'] ?? 1200)
@@ -30,7 +33,8 @@ else {
 }
 
 async function main(): Promise<number> {
-  const images = (await must(join(packageRoot, '.ci/site-images'), [], { seconds: 900 })).trim()
+  const suite = chosenSuite()
+  const images = await makeImages('trixie')
   const ansible = (await must(join(packageRoot, '.ci/ansible'), [], { seconds: 600 })).trim()
   const directory = mkdtempSync(join(tmpdir(), 'berth-site-'))
   const box = basename(directory).replace('berth-site-', '')
@@ -39,6 +43,11 @@ async function main(): Promise<number> {
       directory,
       box,
       images,
+      appliance: {
+        suite,
+        images: suite === 'trixie' ? images : await makeImages(suite),
+        ...(suite === 'trixie' ? {} : { node: await makeNodeArchive(directory) }),
+      },
       ansible,
       loginTools: await makeLoginTools(directory),
       releases: [
@@ -51,6 +60,19 @@ async function main(): Promise<number> {
     removeGroups(box)
     rmSync(directory, { recursive: true, force: true })
   }
+}
+
+function chosenSuite(): Suite {
+  const chosen = process.env['BERTH_SITE_APPLIANCE'] ?? 'trixie'
+  const suite = suites.find((name) => name === chosen)
+  if (suite === undefined)
+    throw new Error(`BERTH_SITE_APPLIANCE is ${suites.join(' or ')}, not ${chosen}.`)
+  return suite
+}
+
+async function makeImages(suite: Suite): Promise<string> {
+  const program = join(packageRoot, '.ci/site-images')
+  return (await must(program, [suite], { seconds: 900 })).trim()
 }
 
 /** Runs the box to its end, or until it has had its time. */

@@ -31,6 +31,8 @@ test('a site in a box', async (t) => {
     appliance.must('apt-get -qq update'),
   ])
   t.diagnostic(`three hosts are up after ${seconds(begun)} s`)
+  const { suite, node } = materials.appliance
+  assert.equal((await appliance.must('. /etc/os-release && echo $VERSION_CODENAME')).trim(), suite)
   const variables = applianceVariables(site)
 
   const step = async (name: string, work: () => Promise<void>): Promise<void> => {
@@ -64,6 +66,11 @@ test('a site in a box', async (t) => {
       'systemctl is-active berth.service berth.socket nginx.service',
     )
     assert.deepEqual(state.trim().split('\n'), ['active', 'active', 'active'])
+    t.diagnostic((await appliance.must(versions)).trim())
+    const pid = await appliance.must('systemctl show --property MainPID --value berth.service')
+    const running = await appliance.must(`readlink /proc/${pid.trim()}/exe`)
+    const place = node === undefined ? '/usr' : `/opt/berth/node-${node.sha256.slice(0, 12)}`
+    assert.equal(running.trim(), `${place}/bin/node`)
   })
 
   await step('a second run changes nothing, and so does a check', async () => {
@@ -96,6 +103,9 @@ test('a site in a box', async (t) => {
     ]) {
       assert.ok(shown.includes(line), shown)
     }
+    // What this systemd does not know of them, it has said when it read them.
+    const journal = await appliance.must('journalctl --boot --no-pager _PID=1')
+    assert.doesNotMatch(journal, /\/berth[\w.-]*:\d+: /)
     const pid = /^MainPID=(\d+)$/m.exec(shown)?.[1] ?? assert.fail(shown)
     const status = await appliance.must(`cat /proc/${pid}/status`)
     assert.match(status, /^CapBnd:\t0+$/m)
@@ -129,8 +139,7 @@ test('a site in a box', async (t) => {
     const next = { berth_release: materials.releases[1] }
     assertPlayed(await play(site, 'upgrade.yml', variables, { variables: next }))
     assert.match(await version(), /-next/)
-    const backups: unknown = JSON.parse(await appliance.must('berthctl backup list --json'))
-    assert.ok(Array.isArray(backups) && backups.length === 1, 'it began with a backup')
+    assert.equal(await countBackups(), 1, 'it began with a backup')
     await appliance.must('berthctl backup verify')
     const again = await play(site, 'upgrade.yml', variables, { variables: next })
     assertPlayed(again)
@@ -140,11 +149,29 @@ test('a site in a box', async (t) => {
     await walkAfterwards()
   })
 
+  await step('the backup of every night is one of its own unit', async () => {
+    const before = await countBackups()
+    await appliance.must('systemctl is-active berth-backup.timer')
+    await appliance.must('systemctl start berth-backup.service')
+    assert.equal(await countBackups(), before + 1)
+    await appliance.must('berthctl backup verify')
+  })
+
+  async function countBackups(): Promise<number> {
+    const backups: unknown = JSON.parse(await appliance.must('berthctl backup list --json'))
+    if (!Array.isArray(backups)) throw new Error('The backups are no list.')
+    return backups.length
+  }
+
   async function walkAfterwards(): Promise<void> {
     const kept = await login.as('bob', 'module load berth && singularity search hello')
     assert.match(kept.stdout, /library:\/\/alice\/abci-lib\/hello/, kept.stderr)
   }
 })
+
+/** What the appliance is made of, in one line. */
+const versions =
+  'echo Debian $(cat /etc/debian_version), $(systemctl --version | head -n 1), $(nginx -v 2>&1), $(psql --version)'
 
 function assertPlayed(outcome: Play): void {
   assert.equal(outcome.status, 0, outcome.output.slice(-6000))

@@ -5,20 +5,34 @@ import { join } from 'node:path'
 import { must } from './commands.ts'
 import { bootHost } from './host.ts'
 import type { Host } from './host.ts'
+import type { NodeArchive } from './node-archive.ts'
 
 /** What the outside has made; it goes into the box as JSON. */
 export interface Materials {
   /** Everything of this run, which is removed afterwards. */
   readonly directory: string
   readonly box: string
-  /** Of .ci/site-images. */
+  /** Of .ci/site-images: what the directory and the login node are made of. */
   readonly images: string
+  readonly appliance: ApplianceMaterials
   /** The directory of Ansible's commands. */
   readonly ansible: string
   readonly loginTools: string
   /** Archives of the release to install and of the next one. */
   readonly releases: readonly [string, string]
 }
+
+interface ApplianceMaterials {
+  readonly suite: Suite
+  /** Of .ci/site-images, for that suite. */
+  readonly images: string
+  /** Where the suite's own Node is too old. */
+  readonly node?: NodeArchive
+}
+
+/** Debian 13 has all that an appliance needs; Debian 12 neither a Node nor an Apptainer that do. */
+export const suites = ['trixie', 'bookworm'] as const
+export type Suite = (typeof suites)[number]
 
 export const hostNames = {
   appliance: 'scs.site.test',
@@ -59,6 +73,7 @@ export async function openSite(materials: Materials): Promise<Site> {
       async (name) =>
         await bootHost({
           materials,
+          images: name === 'appliance' ? materials.appliance.images : materials.images,
           key,
           hostsFile,
           name: hostNames[name],

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import type { TestContext } from 'node:test'
 
 import { passwordOf } from '../support/slapd-people.ts'
+import { canBuild } from './appliance.ts'
 import { openShell } from './shell.ts'
 import type { Shell } from './shell.ts'
 import { hostNames } from './site.ts'
@@ -32,7 +33,11 @@ export async function walkThePage(t: TestContext, site: Site): Promise<void> {
   const alice = openShell(t, login, 'alice', 'module load berth')
   const bob = openShell(t, login, 'bob', 'module load berth')
   const walk: Walk = { alice, bob, fingerprint: '' }
-  for (const { name, work } of steps) {
+  const builds = canBuild(site)
+  for (const step of steps) {
+    const leftOut = builds ? undefined : step.withoutBuilder
+    if (leftOut) await t.test(step.name, { skip: 'the appliance has no Apptainer to build with' })
+    const { name, work } = leftOut ?? step
     let passed = false
     await t.test(name, async () => {
       await work(walk)
@@ -51,6 +56,8 @@ interface Walk {
 interface Step {
   readonly name: string
   readonly work: (walk: Walk) => Promise<void>
+  /** What takes its place where the appliance does not build, so that the page goes on. */
+  readonly withoutBuilder?: Step
 }
 
 const prompt = 'Example portal password :'
@@ -105,6 +112,17 @@ const steps: readonly Step[] = [
       await alice.type(`cat >hello.def <<'EOF'\n${definition}EOF`)
       await alice.type('singularity build --remote hello.sif hello.def', 300)
       assert.match(await alice.type('singularity run hello.sif'), /^built for the page$/m)
+    },
+    withoutBuilder: {
+      name: 'a remote build is refused, and the login node builds',
+      work: async ({ alice }) => {
+        await alice.type(`cat >hello.def <<'EOF'\n${definition}EOF`)
+        const refused = await alice.try('singularity build --remote hello.sif hello.def')
+        assert.equal(refused.status, 1, refused.text)
+        assert.match(refused.text, /This site has no builder: build on your own machine/)
+        await alice.type('singularity build hello.sif hello.def', 300)
+        assert.match(await alice.type('singularity run hello.sif'), /^built for the page$/m)
+      },
     },
   },
   {
