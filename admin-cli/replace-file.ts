@@ -3,6 +3,8 @@ import { randomBytes } from 'node:crypto'
 import { open, rename, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
+import { syncDirectory } from '../server/durable-file.ts'
+
 /**
  * The whole new content, or the old one, whatever happens in between; `mode` does not depend on the
  * umask. The operating system's errors pass through.
@@ -27,10 +29,5 @@ export async function replaceFile(
     await rm(fresh, { force: true })
     throw error
   }
-  const directory = await open(dirname(file), 'r')
-  try {
-    await directory.sync()
-  } finally {
-    await directory.close()
-  }
+  await syncDirectory(dirname(file))
 }

@@ -128,11 +128,13 @@ export function openDatabase(address: DatabaseAddress, log: Log): Database {
     // Without a listener a connection that is lost between two statements would end the process.
     const lost = (error: Error): void => void (broken = error)
     client.on('error', lost)
-    const giveUp = (): void => {
-      broken = doesNotAnswer()
-      // What it has been asked fails by this.
-      ;(client as unknown as pg.Client).end().catch(() => {})
+    let isReleased = false
+    const release = (error?: Error): void => {
+      if (!isReleased) client.release(error)
+      isReleased = true
     }
+    // Released as broken it is closed, and what it has been asked fails by that.
+    const giveUp = (): void => release(doesNotAnswer())
     outage.addEventListener('abort', giveUp, { once: true })
     try {
       return await work(client)
@@ -142,7 +144,7 @@ export function openDatabase(address: DatabaseAddress, log: Log): Database {
     } finally {
       outage.removeEventListener('abort', giveUp)
       client.off('error', lost)
-      client.release(broken)
+      release(broken)
     }
   }
 

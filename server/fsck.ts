@@ -1,7 +1,7 @@
 /** The check of everything: rows against rows, rows against files, files against rows. */
 import { join } from 'node:path'
 
-import { hostOperator } from './accounts/accounts.ts'
+import type { AccountActor } from './accounts/actor.ts'
 import { audit } from './accounts/audit.ts'
 import { listBuildFileProblems } from './builds/file-check.ts'
 import { forgetBuildFiles } from './builds/inventory.ts'
@@ -27,24 +27,25 @@ export interface FsckParts {
 }
 
 export interface FsckOptions extends StoreCheckOptions {
-  /** Mends what can be mended without losing anything that is not lost already. */
-  readonly repair: boolean
+  /** Mends what can be mended without losing anything that is not lost already, as this person. */
+  readonly repairBy: AccountActor | undefined
 }
 
 /** Empty: all is well. */
 export async function fsck(parts: FsckParts, options: FsckOptions): Promise<readonly Finding[]> {
   const { database, blobs, dataDir } = parts
+  const { repairBy } = options
   const found: Finding[] = []
   const add = async (
     { kind, subject, problem }: Omit<Finding, 'state'>,
     repair?: () => Promise<boolean>,
   ): Promise<void> => {
-    const isDone = options.repair && repair !== undefined && (await repair())
+    const isDone = repairBy !== undefined && repair !== undefined && (await repair())
     const state = isDone ? 'repaired' : repair === undefined ? 'open' : 'repairable'
     found.push({ kind, subject, problem, state })
     if (!isDone) return
     const details = { kind, problem }
-    await audit(database, hostOperator, { action: 'fsck.repair', target: subject, details })
+    await audit(database, repairBy, { action: 'fsck.repair', target: subject, details })
   }
   for (const problem of await listStoreProblems(database, blobs, options)) {
     const repair = async (): Promise<boolean> => await repairBlob(database, blobs, problem)
@@ -57,9 +58,7 @@ export async function fsck(parts: FsckParts, options: FsckOptions): Promise<read
     }
     await add(problem, problem.kind === 'condemned' ? repair : undefined)
   }
-  const { drifted, repaired } = await recount(database, {
-    repairBy: options.repair ? hostOperator : undefined,
-  })
+  const { drifted, repaired } = await recount(database, { repairBy })
   for (const drift of drifted) {
     const { entity, usedBytes, reservedBytes, countedUsedBytes, countedReservedBytes } = drift
     const problem = `the ledger says ${usedBytes} bytes used and ${reservedBytes} reserved, and it is ${countedUsedBytes} and ${countedReservedBytes}`

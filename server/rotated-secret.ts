@@ -8,6 +8,7 @@ import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { open, rename, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 
+import { syncDirectory } from './durable-file.ts'
 import { readOrMakeSecret } from './secret-file.ts'
 
 export interface RotatedSecretKind<Made> {
@@ -176,10 +177,4 @@ async function writeBeside(path: string, text: string): Promise<string> {
   await file.sync()
   await file.close()
   return fresh
-}
-
-async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory)
-  await handle.sync()
-  await handle.close()
 }

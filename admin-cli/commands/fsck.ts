@@ -3,6 +3,7 @@ import { verb } from '../command.ts'
 import type { Command } from '../command.ts'
 import { findingLines } from '../finding-lines.ts'
 import { jsonOption } from '../json-option.ts'
+import { hostOperator } from '../operator.ts'
 import { ProgressLine } from '../progress-line.ts'
 import { configOfServer, withAppliance } from '../with-appliance.ts'
 
@@ -31,7 +32,7 @@ const check = verb({
       const parts = { database, blobs, dataDir: config.dataDir }
       const findings = await fsck(parts, {
         deep: values.deep,
-        repair: values.repair,
+        repairBy: values.repair ? hostOperator : undefined,
         onProgress: (done) => line.show(`fsck: ${done.blobs} of ${done.allBlobs} blobs`),
       })
       line.end()

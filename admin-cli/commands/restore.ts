@@ -122,7 +122,7 @@ async function checkRestored(config: Config, log: Log, manifest: BackupManifest)
   try {
     const { database, blobs } = appliance
     // The bytes were compared with their digests while they were copied.
-    const options = { deep: false, repair: false, onProgress: () => {} }
+    const options = { deep: false, repairBy: undefined, onProgress: () => {} }
     const lost = new Set(manifest.damage.map(({ digest }) => digest))
     const findings = (await fsck({ database, blobs, dataDir }, options)).filter(
       ({ kind, subject }) => kind !== 'lost-file' || !lost.has(subject),

@@ -2,6 +2,7 @@
 import { sql } from '../database.ts'
 import type { Db } from '../database.ts'
 import type { Place } from './blob-links.ts'
+import type { NewManifest } from './manifests.ts'
 import type { Digest, RepositoryPath, Tag } from './names.ts'
 
 export type DeletionReason = 'request' | 'retention'
@@ -33,20 +34,9 @@ export interface DeletedImageRow {
   readonly deletedAt: Date
 }
 
-export interface DeletedManifestRow {
-  readonly digest: Digest
-  readonly mediaType: string
-  readonly bytes: Buffer
-  readonly configDigest: Digest | null
-  readonly config: Buffer | null
-  readonly sifDigest: Digest | null
-  readonly artifactType: string | null
-  readonly subject: Digest | null
-  readonly annotations: Readonly<Record<string, string>>
-  readonly chargedBytes: number
-  readonly createdBy: string
+/** What is inserted again when it is restored, and the tags that showed it. */
+export interface DeletedManifestRow extends Omit<NewManifest, 'composed'> {
   readonly tags: readonly KeptTag[]
-  readonly blobs: readonly Digest[]
 }
 
 /** The tags of manifests, to be asked before the first of them goes. */

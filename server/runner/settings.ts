@@ -108,8 +108,9 @@ export function readRunnerSettings(file: string | undefined): RunnerSettings {
 
 /** The smaller of what the server allows and what this host allows, limit by limit. */
 export function boundLimits(wanted: BuildLimits, most: BuildLimits): BuildLimits {
-  const names = Object.keys(most) as (keyof BuildLimits)[]
-  return Object.fromEntries(
-    names.map((name) => [name, Math.min(wanted[name], most[name])]),
-  ) as unknown as BuildLimits
+  const bounded: { -readonly [Name in keyof BuildLimits]: number } = { ...most }
+  for (const name of Object.keys(most) as (keyof BuildLimits)[]) {
+    bounded[name] = Math.min(wanted[name], most[name])
+  }
+  return bounded
 }

@@ -4,6 +4,7 @@ import { readFileSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'node:test'
 
+import { hostOperator } from '../../server/accounts/accounts.ts'
 import { sql } from '../../server/database.ts'
 import { fsck } from '../../server/fsck.ts'
 import type { Finding } from '../../server/fsck.ts'
@@ -129,7 +130,9 @@ const faults: readonly Fault[] = [
   },
 ]
 
-const quiet = { deep: false, repair: false, onProgress: () => {} }
+/** Who repairs, by the name in the audit log. */
+const erika = { ...hostOperator, name: 'erika@host' }
+const quiet = { deep: false, repairBy: undefined, onProgress: () => {} }
 
 async function filledSite(t: Parameters<typeof lastFirst>[0]): Promise<Site> {
   const site = await makeSite(lastFirst(t))
@@ -160,7 +163,7 @@ for (const fault of faults) {
     assert.deepEqual([...new Set(deep.map(({ kind }) => kind))], [fault.kind])
     for (const { state } of deep) assert.equal(state, fault.state)
 
-    const repaired = await fsck(parts, { ...quiet, deep: true, repair: true })
+    const repaired = await fsck(parts, { ...quiet, deep: true, repairBy: erika })
     const [left] = await fsck(parts, { ...quiet, deep: true })
     if (fault.state === 'open') {
       assert.equal(left?.state, 'open')
@@ -168,7 +171,8 @@ for (const fault of faults) {
       for (const { state } of repaired) assert.equal(state, 'repaired')
       assert.equal(left, undefined)
       const [row] = await server.db.query(sql`
-        select 1 from audit where action in ('fsck.repair', 'quota.recount')`)
+        select 1 from audit
+        where action in ('fsck.repair', 'quota.recount') and account_name = ${erika.name}`)
       assert.ok(row)
     }
     // Nothing may be left for the server to complain about at its end.

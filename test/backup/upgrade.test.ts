@@ -147,7 +147,7 @@ async function assertEverything(server: TestServer): Promise<void> {
     blobs: server.appliance.blobs,
     dataDir: server.dataDir,
   }
-  assert.deepEqual(await fsck(parts, { deep: true, repair: false, onProgress: () => {} }), [])
+  assert.deepEqual(await fsck(parts, { deep: true, repairBy: undefined, onProgress: () => {} }), [])
 }
 
 test('the data of the release before work with this one', async (t) => {
